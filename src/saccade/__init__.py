@@ -1,0 +1,1 @@
+"""saccade serves the Qwen3-VL family with low latency."""

@@ -1,0 +1,86 @@
+"""What can go wrong, as one tree; each class knows its HTTP status and its place in the OpenAI error form.
+
+    SaccadeError                     500  server_error
+    |-- RequestError                 400  invalid_request_error     the caller can mend it
+    |   |-- MediaError               400  ... code "invalid_media"  a picture or video that cannot be used
+    |   |-- ContextLengthError       400  ... code "context_length_exceeded"
+    |   `-- NotFoundError            404  not_found_error
+    |-- SettingsError                500  server_error              a flag, file or environment value
+    |-- CheckpointError              500  server_error              a model directory that cannot be loaded
+    |-- BusyError                    503  overloaded_error          try again later
+    `-- EngineError                  500  server_error              our fault
+
+Raised where the cause is known; turned into HTTP answers in one place (server/app.py) and into one line on the
+terminal in another (cli.py). A message is one sentence for the person who sees it: it names the field and the limit.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SaccadeError(Exception):
+    """Base of everything we raise on purpose; `hint` says how to mend it, `param` which field caused it."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.default_code
+        self.hint = hint
+
+    def to_openai(self) -> dict[str, dict[str, str | None]]:
+        """The body of an OpenAI error answer."""
+        message = f"{self.message} {self.hint}" if self.hint else self.message
+        return {"error": {"message": message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class RequestError(SaccadeError):
+    """The request is wrong and would be wrong again."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class MediaError(RequestError):
+    """A picture or a video that cannot be fetched, decoded or used."""
+
+    default_code = "invalid_media"
+
+
+class ContextLengthError(RequestError):
+    """Prompt and answer do not fit the model's context."""
+
+    default_code = "context_length_exceeded"
+
+
+class NotFoundError(RequestError):
+    """Something the request names does not exist."""
+
+    status = 404
+    type = "not_found_error"
+
+
+class SettingsError(SaccadeError):
+    """A setting that has no valid meaning."""
+
+
+class CheckpointError(SaccadeError):
+    """A model directory that is missing, incomplete, broken or not of this family."""
+
+
+class BusyError(SaccadeError):
+    """There is no room now; the same request may succeed later."""
+
+    status = 503
+    type = "overloaded_error"
+
+
+class EngineError(SaccadeError):
+    """The engine failed; the request did nothing wrong."""

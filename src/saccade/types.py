@@ -1,0 +1,269 @@
+"""The nouns that travel through the house, in the order a request meets them; no logic beyond simple properties.
+
+    MediaRef -> Blob -> Frames -> Picture          media/
+    Message  -> Prompt                             text/
+    Request  = messages + SamplingParams           server/ makes it, backends/ answers it
+    TokenOut                                       engine/ emits it
+    Delta, Usage, StageTimes                       backends/ emit them, server/ writes them as SSE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+MediaKind: TypeAlias = Literal["image", "video"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
+Grid: TypeAlias = tuple[int, int, int]
+"""(t, h, w) in patches: t temporal patches (1 for a still), h and w patches of 16 pixels before the 2x2 merge."""
+
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+# --- media -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """Where a picture or video is, as the caller named it: exactly one of `url` and `data` is set."""
+
+    kind: MediaKind
+    param: str
+    """The request field it came from, for error messages: "messages[0].content[1].image_url"."""
+    url: str | None = None
+    """A data: URL, an http(s) URL, or a file path allowed by the settings."""
+    data: bytes | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    """Pixel budget asked for by the caller; the server's own limit still holds. None: the settings decide."""
+    fps: float | None = None
+    num_frames: int | None = None
+    """Video sampling asked for by the caller; exclusive. None: the checkpoint's default (2 frames per second)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The bytes of one file as they came, and their blake3 digest (hex)."""
+
+    data: bytes
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded pixels at original size, upright, RGB, alpha already on white."""
+
+    kind: MediaKind
+    pixels: tuple[UInt8Array, ...]
+    """One [H, W, 3] array for an image, the sampled frames of equal size for a video."""
+    indices: tuple[int, ...]
+    """Index of each frame in the source video; (0,) for an image."""
+    fps: float
+    """Frames per second of the source video; 0 for an image."""
+    digest: str
+    """Of the file the frames came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the vision tower eats: resized uint8 pixels and their grid. A video is one Picture with t > 1 possible."""
+
+    kind: MediaKind
+    pixels: UInt8Array
+    """[T, H, W, 3] uint8, C-contiguous, H and W multiples of 32; T is 1 for an image, 2 * grid t for a video."""
+    grid: Grid
+    timestamps: tuple[float, ...]
+    """Seconds of each temporal patch of a video (mean of its two frames); empty for an image."""
+    original_size: tuple[int, int]
+    """(height, width) before the resize, upright."""
+    key: str
+    """Exact feature key (hex): equal keys promise equal features."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the prompt: one for each 2x2 patches of each temporal patch."""
+        t, h, w = self.grid
+        return t * h * w // 4
+
+
+# --- conversation ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Text as the caller typed it; it can never become a special token."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """A place in a message where the picture or video `media` stands."""
+
+    media: MediaRef
+
+
+Part: TypeAlias = TextPart | MediaPart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. Tool calls and results use the fields of the OpenAI message of the same name."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen and when to end. Greedy when `temperature` is 0."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    """0: no limit."""
+    top_p: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = None
+    """None: until the context is full."""
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """None: none. 0..20: the chosen token's logprob and that many alternatives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One chat request, checked and free of wire forms."""
+
+    id: str
+    model: str
+    messages: tuple[Message, ...]
+    sampling: SamplingParams
+    tools: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def media(self) -> tuple[MediaRef, ...]:
+        """Every picture and video in prompt order."""
+        return tuple(p.media for m in self.messages for p in m.parts if isinstance(p, MediaPart))
+
+
+# --- prompt ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpan:
+    """One run of placeholder tokens in a prompt: rows [start, start + length) are rows [offset, offset + length) of
+    the features of picture number `picture`. A video gives one span for each temporal patch."""
+
+    start: int
+    length: int
+    picture: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """Token ids with their places: everything the engine needs to know of a conversation."""
+
+    ids: tuple[int, ...]
+    spans: tuple[MediaSpan, ...]
+    positions: IntArray
+    """[3, len(ids)]: time, height and width position of each token."""
+    delta: int
+    """Position of generated token i (0-based index in the sequence) is i + delta on all three axes."""
+
+
+# --- engine ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of a token under the distribution before temperature and truncation."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Milliseconds spent in each stage of one request; `first_token` counts from arrival, `decode` from there on."""
+
+    fetch: float = 0.0
+    decode_media: float = 0.0
+    resize: float = 0.0
+    tokenize: float = 0.0
+    queue: float = 0.0
+    vision: float = 0.0
+    prefill: float = 0.0
+    first_token: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOut:
+    """One generated token of one sequence, or its end without a token (token is None after an abort or a failure)."""
+
+    request_id: str
+    token: int | None
+    logprob: float | None = None
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    times: StageTimes | None = None
+    """On the first token: queue, vision and prefill are filled in."""
+    error: str | None = None
+
+
+# --- answer ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one request; image and video tokens are part of the prompt tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    image_tokens: int = 0
+    video_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextLogprob:
+    """Logprob of one generated token with its text; `raw` are its exact bytes."""
+
+    text: str
+    raw: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer. The last one of a request carries finish_reason, usage and times."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TextLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    times: StageTimes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a backend says of the model it serves."""
+
+    id: str
+    context: int
+    """Tokens, prompt and answer together."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """For people: dtype, device, parameters."""
