@@ -1,10 +1,10 @@
 """The nouns that travel through the house, in the order a request meets them; no logic beyond simple properties.
 
-    MediaRef -> Blob -> Frames -> Picture          media/
-    Message  -> Prompt                             text/
-    Request  = messages + SamplingParams           server/ makes it, backends/ answers it
-    TokenOut                                       engine/ emits it
-    Delta, Usage, StageTimes                       backends/ emit them, server/ writes them as SSE
+MediaRef -> Blob -> Frames -> Picture          media/
+Message  -> Prompt                             text/
+Request  = messages + SamplingParams           server/ makes it, backends/ answers it
+TokenOut                                       engine/ emits it
+Delta, Usage, StageTimes                       backends/ emit them, server/ writes them as SSE
 """
 
 from __future__ import annotations
@@ -125,12 +125,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen and when to end. Greedy when `temperature` is 0."""
+    """How the next token is chosen and when to end. Greedy when `temperature` is 0.
 
-    temperature: float = 1.0
-    top_k: int = 0
+    `temperature`, `top_k` and `top_p` may be None: the checkpoint's own default (generation_config.json), which the
+    backend fills in; where there is none, temperature 1 and no limits.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
     """0: no limit."""
-    top_p: float = 1.0
+    top_p: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
     """None: until the context is full."""

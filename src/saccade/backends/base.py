@@ -1,0 +1,123 @@
+"""What a backend promises: a Request comes in, Deltas go out; and Echo, its smallest honest implementation, which knows
+no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from saccade.errors import ContextLengthError, EngineError
+from saccade.types import Delta, FinishReason, ModelCard, Request, StageTimes, TextLogprob, TextPart, Usage
+
+
+class Backend(Protocol):
+    """Answers chat requests. All methods are called from one event loop; none of them blocks it."""
+
+    async def start(self) -> None:
+        """Take what is needed to answer (threads, connections); returns when the first request may come."""
+        ...
+
+    def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """The answer to one request, piece by piece.
+
+        - The concatenated `text` of all deltas is the answer; a piece never ends inside a character, and no piece
+          holds any part of a stop string.
+        - The last delta, and only it, carries `finish_reason` ("stop" or "length"), `usage` and `times`.
+        - Closing the generator (`aclose`, or cancelling the task that reads it) ends the work within one step.
+        - Raises RequestError (MediaError, ContextLengthError ...) before the first delta when the request cannot be
+          answered, EngineError at any time when we failed.
+        """
+        ...
+
+    def card(self) -> ModelCard:
+        """What is served; known as soon as the backend exists."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request that comes now would be answered: started, alive and not closing."""
+        ...
+
+    def alive(self) -> bool:
+        """Whether the backend can still answer; once False it stays so and the process should be restarted."""
+        ...
+
+    async def close(self) -> None:
+        """End all running requests with EngineError and give everything back; calling it twice is harmless."""
+        ...
+
+
+class Echo:
+    """Answers with the text of the last message: one token for each character, pictures count as nothing.
+
+    Sampling cannot change its mind, since every token is certain (logprob 0). `min_tokens` and `ignore_eos` make it
+    say the text again. `delay` are seconds before each token.
+    """
+
+    def __init__(self, *, name: str = "echo", context: int = 8192, delay: float = 0.0) -> None:
+        self._card = ModelCard(name, context, {"model": "echo"})
+        self._delay = delay
+        self._started = False
+        self._closed = False
+        self.running = 0
+        """Requests being answered now."""
+
+    async def start(self) -> None:
+        self._started = True
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        if not self.ready:
+            raise EngineError("The backend is not running.")
+        prompt = sum(len(p.text) for m in request.messages for p in m.parts if isinstance(p, TextPart))
+        text, reason = self._answer(request, prompt)
+        clock = asyncio.get_running_loop().time
+        start = first = clock()
+        wants_logprobs = request.sampling.logprobs is not None
+        self.running += 1
+        try:
+            for number, char in enumerate(text):
+                await asyncio.sleep(self._delay)
+                if self._closed:
+                    raise EngineError("The backend was closed.")
+                if number == 0:
+                    first = clock()
+                entry = (TextLogprob(char, char.encode(), 0.0),) if wants_logprobs else ()
+                yield Delta(char, (ord(char),), entry)
+            usage = Usage(prompt, len(text))
+            times = StageTimes(first_token=(first - start) * 1e3, decode=(clock() - first) * 1e3)
+            yield Delta(finish_reason=reason, usage=usage, times=times)
+        finally:
+            self.running -= 1
+
+    def _answer(self, request: Request, prompt: int) -> tuple[str, FinishReason]:
+        """The whole answer and why it ends there."""
+        sampling = request.sampling
+        room = self._card.context - prompt
+        limit = room if sampling.max_tokens is None else sampling.max_tokens
+        if room < 1 or limit > room:
+            raise ContextLengthError(
+                f"The prompt of {prompt} tokens and max_tokens = {limit} exceed the context of "
+                f"{self._card.context} tokens.",
+                param="messages" if room < 1 else "max_tokens",
+            )
+        said = "".join(p.text for m in request.messages[-1:] for p in m.parts if isinstance(p, TextPart))
+        wanted = limit if sampling.ignore_eos else max(len(said), sampling.min_tokens)
+        text = said * -(-wanted // max(1, len(said))) if wanted else ""
+        reason: FinishReason = "length" if wanted > limit or sampling.ignore_eos else "stop"
+        text = text[: min(wanted, limit)]
+        found = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
+        return (text[: min(found)], "stop") if found else (text, reason)
+
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def ready(self) -> bool:
+        return self._started and not self._closed
+
+    def alive(self) -> bool:
+        return not self._closed
+
+    async def close(self) -> None:
+        self._closed = True
