@@ -1,0 +1,133 @@
+"""Fonts as cached glyph bitmaps: a face and a size come in, masks with their advances go out; it knows no page."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from saccade.demo.world.faces import COMMON, FAMILIES
+from saccade.demo.world.sample import UInt8Array, World
+
+FOLDER = Path(__file__).resolve().parent.parent / "fonts"
+_EM = 1024
+_CACHED_FONTS = 2500
+
+
+class Glyph(NamedTuple):
+    """One character's coverage, and where its top left corner lies from the pen on the baseline."""
+
+    mask: UInt8Array
+    left: int
+    top: int
+    advance: float
+
+
+class Line(NamedTuple):
+    """A run of text as one coverage mask; `left`, `top` place it relative to the pen's start on the baseline."""
+
+    mask: UInt8Array
+    left: int
+    top: int
+    codes: bytes
+    centres: npt.NDArray[np.float64]
+    """[n, 2] centre (x, y) of each character that has ink, relative to the pen's start."""
+
+
+class Font:
+    """A face at a size in pixels. With `linear`, advances are the outline's own; else rounded to whole pixels."""
+
+    def __init__(self, file: str, size: int, linear: bool) -> None:
+        self.file, self.size, self.linear = file, size, linear
+        self._freetype = ImageFont.truetype(str(FOLDER / file), size, layout_engine=ImageFont.Layout.BASIC)
+        self.ascent, self.descent = self._freetype.getmetrics()
+        self._glyphs: dict[str, Glyph] = {}
+
+    @property
+    def height(self) -> int:
+        """Pixels from the top of the tallest letter to the bottom of the lowest."""
+        return self.ascent + self.descent
+
+    def glyph(self, char: str) -> Glyph:
+        found = self._glyphs.get(char)
+        if found is None:
+            found = self._glyphs[char] = self._render(char)
+        return found
+
+    def _render(self, char: str) -> Glyph:
+        x0, y0, x1, y1 = (int(v) for v in self._freetype.getbbox(char, anchor="ls"))
+        advance = _advance(self.file, char) * self.size if self.linear else self._freetype.getlength(char)
+        sheet = Image.new("L", (max(x1 - x0, 0) + 4, max(y1 - y0, 0) + 4))
+        ImageDraw.Draw(sheet).text((2 - x0, 2 - y0), char, 255, font=self._freetype, anchor="ls")
+        ink = sheet.getbbox()
+        if ink is None:
+            return Glyph(np.zeros((0, 0), np.uint8), 0, 0, advance)
+        return Glyph(np.array(sheet.crop(ink)), ink[0] + x0 - 2, ink[1] + y0 - 2, advance)
+
+    def measure(self, text: str, tracking: float = 0.0) -> float:
+        """Width of `text` in pixels, with `tracking` more pixels between letters."""
+        return sum(self.glyph(char).advance for char in text) + tracking * max(len(text) - 1, 0)
+
+    def set(self, text: str, tracking: float = 0.0, start: float = 0.0) -> Line:
+        """Compose one line; `start` is the fraction of a pixel at which the pen begins. Blank characters vanish."""
+        pen, placed, codes = start, [], bytearray()
+        for char in text:
+            glyph = self.glyph(char)
+            if glyph.mask.size:
+                placed.append((int(pen + 0.5) + glyph.left, glyph.top, glyph.mask))
+                codes += char.encode("cp1252")
+            pen += glyph.advance + tracking
+        if not placed:
+            return Line(np.zeros((0, 0), np.uint8), 0, 0, b"", np.zeros((0, 2)))
+        left, top = min(p[0] for p in placed), min(p[1] for p in placed)
+        right = max(x + m.shape[1] for x, _, m in placed)
+        bottom = max(y + m.shape[0] for _, y, m in placed)
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        centres = np.empty((len(placed), 2))
+        for i, (x, y, m) in enumerate(placed):
+            h, w = m.shape
+            spot = mask[y - top : y - top + h, x - left : x - left + w]
+            np.maximum(spot, m, out=spot)
+            centres[i] = x + w / 2, y + h / 2
+        return Line(mask, left, top, bytes(codes), centres)
+
+
+@lru_cache(maxsize=_CACHED_FONTS)
+def font(file: str, size: int, linear: bool = False) -> Font:
+    """The font of `file` (a name in demo/fonts) at `size` pixels; kept per process, the least used are dropped."""
+    return Font(file, size, linear)
+
+
+@lru_cache(maxsize=512)
+def _em_font(file: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(FOLDER / file), _EM, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=32768)
+def _advance(file: str, char: str) -> float:
+    """Advance in em, as good as unhinted."""
+    return _em_font(file).getlength(char) / _EM
+
+
+@lru_cache(maxsize=2)
+def files(split: str) -> tuple[str, ...]:
+    """Font files of "known" or "unseen" families."""
+    return tuple(file for family, where, names in FAMILIES if where == split for file in names)
+
+
+def pick_face(rng: np.random.Generator, world: World) -> str:
+    """A random face of the world's font set; the everyday families come more often."""
+    names = files(world.fonts)
+    if world.fonts == "known" and rng.random() < 0.22:
+        names = COMMON
+    return names[int(rng.integers(len(names)))]
+
+
+def pick_font(rng: np.random.Generator, world: World, size: float) -> Font:
+    """A random face at `size` pixels (rounded; above 40 to even sizes, so that the cache stays small)."""
+    whole = max(8, round(size) if size <= 40 else 2 * round(size / 2))
+    return font(pick_face(rng, world), whole, bool(rng.random() < 0.4))
