@@ -18,7 +18,7 @@ import numpy as np
 from saccade.demo.world.ask_train import PRESET, SHARED, TRAIN
 from saccade.demo.world.ask_unseen import UNSEEN
 
-Wording: TypeAlias = Literal["train", "unseen"]
+Wording: TypeAlias = Literal["train", "preset", "unseen"]
 Slot: TypeAlias = str | int | float
 Tree: TypeAlias = "tuple[str | tuple[Tree, ...], ...]"
 
@@ -205,6 +205,8 @@ def ask(task: str, rng: np.random.Generator, wording: Wording, **slots: Slot) ->
     """One way to ask `task`: from the training grammar (the preset in three of ten), or from the hand-written ones
     that training never sees. KeyError: no such task or slot."""
     form = form_of(task, slots)
+    if wording == "preset" and form in PRESET:
+        return preset(task, **slots)
     if wording == "unseen":
         return _fill(_pick(rng, UNSEEN[form]), slots, rng)
     if rng.random() < PRESET_SHARE and form in PRESET:

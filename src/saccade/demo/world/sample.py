@@ -14,7 +14,7 @@ Int16Array: TypeAlias = npt.NDArray[np.int16]
 Letters: TypeAlias = tuple[UInt8Array, Int16Array, Int16Array]
 Split: TypeAlias = Literal["train", "test"]
 FontSet: TypeAlias = Literal["known", "unseen"]
-Wording: TypeAlias = Literal["train", "unseen"]
+Wording: TypeAlias = Literal["train", "preset", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+# The verbs of the project; `make help` lists them. Every verb sets up what it needs in .venv by itself.
+PYTHON ?= python3
+PORT   ?= 8000
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: run test lint fix bench help clean
+.DEFAULT_GOAL := help
+
+run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
+	@$(BIN)/saccade serve --model demo --port $(PORT)
+
+test: .venv/.dev  ## lint, type-check and run all tests that need no GPU
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not gpu"
+
+lint: .venv/.dev  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: .venv/.dev  ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.run  ## accuracy of the demo model on freshly drawn pictures, with the time it took
+	$(BIN)/saccade demo eval
+
+clean:  ## remove the virtual environment
+	rm -rf .venv
+
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"saccade needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+# torch first and pinned: another package may not choose its version.
+.venv/.run: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt torch
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+# torchvision is the tests' oracle for resizing; without its dependencies it leaves our torch alone.
+.venv/.dev: .venv/.run
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q -c constraints.txt --no-deps torchvision
+	@touch $@

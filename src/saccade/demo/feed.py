@@ -1,0 +1,138 @@
+"""Worker processes fill batches in shared memory; the trainer takes them to the device one step ahead.
+
+Workers are forked before CUDA starts and hold numpy only. A slot number travels free -> worker -> ready -> trainer -> free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import multiprocessing as mp
+import os
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.demo.learn import Segments
+from saccade.demo.pack import Batch, Budget, Packer
+from saccade.demo.world.draw import draw
+from saccade.demo.world.sample import Sample, World
+
+ON_DEVICE = tuple(f.name for f in fields(Batch) if f.name not in ("vision_segments", "text_segments", "counts"))
+
+
+def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -> Iterator[Sample]:
+    """Samples first, first + step, ... of a seed; `stage` is a shared number that overrides the world's."""
+    index = first
+    while True:
+        yield draw(seed, index, world if stage is None else replace(world, stage=float(stage.value)))
+        index += step
+
+
+def _work(number: int, workers: int, seed: int, memory: mmap.mmap, budget: Budget, free: Any, ready: Any, stage: Any) -> None:
+    os.nice(5)
+    packer = Packer(samples(seed, number, workers, World(), stage), budget, seed * 1000 + number)
+    size = Batch.nbytes(budget)
+    while (slot := free.get()) is not None:
+        packer.fill(Batch.over(memory, slot * size, budget))
+        ready.put(slot)
+
+
+class Feed:
+    """Batches on the device, always one uploaded ahead; counts how long the trainer had to wait for workers."""
+
+    def __init__(self, seed: int, budget: Budget, workers: int, slots: int) -> None:
+        context = mp.get_context("fork")
+        self.budget = budget
+        self.stage = context.Value("d", 0.0, lock=False)
+        self.memory = mmap.mmap(-1, slots * Batch.nbytes(budget))
+        self.free: Any = context.Queue()
+        self.ready: Any = context.Queue()
+        for slot in range(slots):
+            self.free.put(slot)
+        self.workers = [
+            context.Process(
+                target=_work,
+                args=(n, workers, seed, self.memory, budget, self.free, self.ready, self.stage),
+                daemon=True,
+            )
+            for n in range(workers)
+        ]
+        for worker in self.workers:
+            worker.start()
+        self.waited = 0.0
+        self.device = torch.device("cpu")
+        self.stream: Any = None
+        self.ahead: tuple[int, Batch, dict[str, Tensor]] | None = None
+
+    def attach(self, device: torch.device) -> None:
+        """Register the shared memory with CUDA, so that uploads run beside the computation."""
+        self.device = device
+        if device.type == "cuda":
+            address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+            torch.cuda.cudart().cudaHostRegister(address, len(self.memory), 0)
+            self.stream = torch.cuda.Stream()
+
+    def next(self) -> tuple[dict[str, Tensor], Segments, Segments, np.ndarray[Any, Any]]:
+        """The next batch on the device with its segments and counts."""
+        slot, batch, tensors = self.ahead or self._upload()
+        counts = batch.counts.astype(np.int64)
+        vision, text = segments_of(batch, self.device)
+        if self.stream is not None:
+            self.stream.synchronize()
+            for tensor in tensors.values():
+                tensor.record_stream(torch.cuda.current_stream())
+        self.free.put(slot)
+        self.ahead = self._upload()
+        return tensors, vision, text, counts
+
+    def _upload(self) -> tuple[int, Batch, dict[str, Tensor]]:
+        begin = time.perf_counter()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                slot = self.ready.get(timeout=5.0)
+                break
+            dead = [w.pid for w in self.workers if not w.is_alive()]
+            if dead:
+                raise RuntimeError(f"worker processes {dead} died")
+        self.waited += time.perf_counter() - begin
+        batch = Batch.over(self.memory, slot * Batch.nbytes(self.budget), self.budget)
+        return slot, batch, to_device(batch, self.device, self.stream)
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.join()
+
+
+def to_device(batch: Batch, device: torch.device, stream: Any = None) -> dict[str, Tensor]:
+    """The arrays of a batch as tensors on the device."""
+    arrays = {name: torch.from_numpy(getattr(batch, name)) for name in ON_DEVICE}
+    if device.type != "cuda":
+        return {name: array.clone() for name, array in arrays.items()}
+    with torch.cuda.stream(stream or torch.cuda.current_stream()):
+        return {name: array.to(device, non_blocking=stream is not None) for name, array in arrays.items()}
+
+
+def segments_of(batch: Batch, device: torch.device) -> tuple[Segments, Segments]:
+    """Vision and text segments of a batch."""
+    return (
+        _segments(batch.vision_segments[: int(batch.counts[0])].tolist(), device),
+        _segments(batch.text_segments[: int(batch.counts[1])].tolist(), device),
+    )
+
+
+def _segments(lengths: list[int], device: torch.device) -> Segments:
+    bounds = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    if device.type == "cuda":
+        bounds = bounds.pin_memory().to(device, non_blocking=True)
+    return Segments(bounds, max(lengths), lengths)
