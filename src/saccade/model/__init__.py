@@ -1,0 +1,1 @@
+"""Qwen3-VL, read in the order data flows: config, rope, vision, decoder, moe, weights."""

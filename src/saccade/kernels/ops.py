@@ -1,0 +1,55 @@
+"""The one place of choice: which implementation of each op the model uses on a device, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saccade.kernels import reference
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """What the model asks of the machine; `kernels/reference.py` states shapes and meaning of every field."""
+
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
+    layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    qk_norm_rope: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    rope_2d: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    segment_attention: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+    causal_attention: Callable[[Tensor, Tensor, Tensor], Tensor]
+    silu_mul: Callable[[Tensor], Tensor]
+    gelu_tanh: Callable[[Tensor], Tensor]
+    gelu_erf: Callable[[Tensor], Tensor]
+    add_rows: Callable[[Tensor, Tensor, Tensor], Tensor]
+    patch_rows: Callable[[Tensor, torch.dtype], Tensor]
+    experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+    reason: str
+    """Why these were chosen, for people."""
+
+
+def select(device: torch.device | str) -> Ops:
+    """The ops for a device. Today the plain torch set serves every device."""
+    return Ops(
+        rms_norm=reference.rms_norm,
+        layer_norm=reference.layer_norm,
+        qk_norm_rope=reference.qk_norm_rope,
+        rope_2d=reference.rope_2d,
+        segment_attention=reference.segment_attention,
+        causal_attention=reference.causal_attention,
+        silu_mul=reference.silu_mul,
+        gelu_tanh=reference.gelu_tanh,
+        gelu_erf=reference.gelu_erf,
+        add_rows=reference.add_rows,
+        patch_rows=reference.patch_rows,
+        experts=reference.experts,
+        reason=f"plain torch on {torch.device(device).type}: no other kernels are built in",
+    )
+
+
+def explain(ops: Ops) -> str:
+    """One line: which kernels are in use and why."""
+    return ops.reason

@@ -1,0 +1,146 @@
+"""The text decoder: embedded tokens and their rotary tables go in, hidden rows and logits come out.
+
+    N   tokens of all sequences of this step, packed         E   width              D   head width
+    Hq  query heads      Hk  key/value heads                 F   inner MLP width    V   vocabulary
+    L   DeepStack levels      R   rows of this step that hold picture tokens
+
+Keys and values belong to the caller: each layer hands its rows to `attend` and gets the attended rows back, so this
+file knows neither sequences nor caches nor pages.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.kernels import Ops
+from saccade.model.config import TextConfig
+from saccade.model.moe import Experts
+from saccade.model.rope import decoder_rotary
+
+
+class Attend(Protocol):
+    """Stores k and v of these rows for `layer` and returns what each q row attends to in its own sequence."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, /) -> Tensor:
+        """q [N, Hq, D], k and v [N, Hk, D] -> [N, Hq, D]."""
+        ...
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis."""
+
+    def __init__(self, width: int, eps: float, ops: Ops) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+        self.ops = ops
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] -> the same shape."""
+        return self.ops.rms_norm(x, self.weight, self.eps)
+
+
+class MLP(nn.Module):
+    """down(silu(gate x) * up x); gate and up are one matrix [2F, E], gate rows first."""
+
+    def __init__(self, config: TextConfig, ops: Ops) -> None:
+        super().__init__()
+        self.ops = ops
+        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, E] -> [N, E]."""
+        return F.linear(self.ops.silu_mul(F.linear(x, self.gate_up_proj.weight)), self.down_proj.weight)
+
+
+class DecoderLayer(nn.Module):
+    """Attention and MLP with a norm before each, cut in two at the attention itself.
+
+    q, k and v are one matrix [(Hq + 2 Hk) D, E]: query heads, key heads, value heads.
+    """
+
+    def __init__(self, config: TextConfig, index: int, ops: Ops) -> None:
+        super().__init__()
+        self.ops = ops
+        self.eps = config.rms_norm_eps
+        self.num_heads = config.num_attention_heads
+        self.num_kv_heads = config.num_key_value_heads
+        self.head_dim = config.head_dim
+        heads = self.num_heads + 2 * self.num_kv_heads
+        self.input_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
+        self.qkv_proj = nn.Linear(config.hidden_size, heads * self.head_dim, bias=False)
+        self.q_norm = RMSNorm(self.head_dim, self.eps, ops)
+        self.k_norm = RMSNorm(self.head_dim, self.eps, ops)
+        self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
+        self.mlp = Experts(config, ops) if config.is_sparse(index) else MLP(config, ops)
+
+    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, E], cos and sin [N, D] -> q [N, Hq, D], k and v [N, Hk, D]; q and k normed and rotated."""
+        ops = self.ops
+        rows = F.linear(ops.rms_norm(x, self.input_layernorm.weight, self.eps), self.qkv_proj.weight)
+        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        q, k, v = torch.split(rows.view(len(x), -1, self.head_dim), heads, dim=1)
+        q, k = ops.qk_norm_rope(q, k, self.q_norm.weight, self.k_norm.weight, cos, sin, self.eps)
+        return q, k, v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x [N, E] (what went into qkv) and attended [N, Hq, D] -> the layer's output [N, E]."""
+        x = x + F.linear(attended.flatten(1), self.o_proj.weight)
+        out: Tensor = x + self.mlp(self.ops.rms_norm(x, self.post_attention_layernorm.weight, self.eps))
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedding, layers, final norm and head; a tied head has no weight of its own."""
+
+    def __init__(self, config: TextConfig, ops: Ops) -> None:
+        super().__init__()
+        self.config = config
+        self.ops = ops
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, i, ops) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, ops)
+        self.lm_head = (
+            None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids int64 [N] -> [N, E]."""
+        return F.embedding(ids, self.embed_tokens.weight)
+
+    def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """positions int64 [3, N] (time, height, width) -> (cos, sin) [N, D] in the model's type."""
+        config = self.config
+        return decoder_rotary(positions, config.mrope_section, config.rope_theta, self.embed_tokens.weight.dtype)
+
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        attend: Attend,
+        deepstack: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """x [N, E] -> [N, E] after the final norm.
+
+        deepstack [L, R, E] is added to rows int64 [R] after layers 0 .. L-1. Only the picture tokens of *these* N rows
+        count: a prompt cut into chunks brings the slice of features that belongs to its chunk.
+        """
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, DecoderLayer)
+            q, k, v = layer.qkv(x, cos, sin)
+            x = layer.finish(x, attend(i, q, k, v))
+            if deepstack is not None and rows is not None and i < deepstack.shape[0]:
+                x = self.ops.add_rows(x, rows, deepstack[i])
+        return self.ops.rms_norm(x, self.norm.weight, self.norm.eps)
+
+    def head(self, x: Tensor) -> Tensor:
+        """x [..., E] -> logits [..., V] in the model's type."""
+        return F.linear(x, self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight)
