@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from saccade.demo.world.sample import Letters, UInt8Array
+from saccade.demo.world.sample import UInt8Array
 from saccade.demo.world.typefaces import Font
 
 Color: TypeAlias = tuple[int, int, int]
@@ -35,6 +35,8 @@ class Canvas:
         self.width, self.height = width, height
         self.pixels: UInt8Array = np.empty((height, width, 3), np.uint8)
         self.pixels[:] = background
+        self.final = (width, height)
+        """Width and height of the picture that this page is resized to when it is done."""
         self._codes = bytearray()
         self._centres: list[npt.NDArray[np.float64]] = []
 
@@ -163,11 +165,10 @@ class Canvas:
             for v, full in ((x0, self.width), (y0, self.height), (x1, self.width), (y1, self.height))
         ]
 
-    def letters(self) -> Letters:
-        """Codes and centres of the characters drawn so far, in pixels of the page."""
+    def places(self) -> tuple[UInt8Array, npt.NDArray[np.float64]]:
+        """cp1252 codes [n] and centres (x, y) [n, 2] of the characters drawn so far, in pixels of the page."""
         codes = np.frombuffer(bytes(self._codes), np.uint8)
-        places = np.concatenate(self._centres) if self._centres else np.zeros((0, 2))
-        return codes, places[:, 0].astype(np.int16), places[:, 1].astype(np.int16)
+        return codes, np.concatenate(self._centres) if self._centres else np.zeros((0, 2))
 
     def _clip(self, box: Box) -> tuple[int, int, int, int]:
         x0, y0, x1, y1 = (round(v) for v in box)
