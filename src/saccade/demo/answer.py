@@ -1,4 +1,4 @@
-"""A sample and a question become an answer, greedily, through the media, text and engine rooms; no server, no threads."""
+"""A sample and a question become an answer, greedily, through the media, text and engine rooms; no server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`saccade demo eval`: how well a checkpoint reads freshly drawn pictures, task by task, with 95 % intervals.
 
-Each row draws its own samples (a fresh seed by default), asks ONE question about each, in process, greedily, through the
-same media, text and engine rooms that serve requests, and scores the answer. Nothing is drawn twice and nothing is tuned.
+Each row draws its own samples (a fresh seed by default), asks one question about each, greedily, through the same
+media, text and engine rooms that serve requests, and scores the answer.
 """
 
 from __future__ import annotations

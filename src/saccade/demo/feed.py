@@ -1,6 +1,7 @@
 """Worker processes fill batches in shared memory; the trainer takes them to the device one step ahead.
 
-Workers are forked before CUDA starts and hold numpy only. A slot number travels free -> worker -> ready -> trainer -> free.
+Workers are forked before CUDA starts and hold numpy only. A slot number travels free -> worker -> ready -> trainer ->
+free.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -
         index += step
 
 
-def _work(number: int, workers: int, seed: int, memory: mmap.mmap, budget: Budget, free: Any, ready: Any, stage: Any) -> None:
+def _work(
+    number: int, workers: int, seed: int, memory: mmap.mmap, budget: Budget, free: Any, ready: Any, stage: Any
+) -> None:
     os.nice(5)
     packer = Packer(samples(seed, number, workers, World(), stage), budget, seed * 1000 + number)
     size = Batch.nbytes(budget)

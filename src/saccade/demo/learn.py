@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.demo.pack import CHAR_CLASSES, CHARS_PER_PATCH
+from saccade.model.decoder import DecoderLayer
 from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.vision import VisionBlock
 
 
 @dataclass(slots=True)
@@ -52,7 +54,9 @@ def segment_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causa
         return attended
     parts = zip(*(x.split(segments.lengths) for x in (q, k, v)), strict=True)
     done = [
-        F.scaled_dot_product_attention(*(x.transpose(0, 1).unsqueeze(0) for x in part), is_causal=causal)[0].transpose(0, 1)
+        F.scaled_dot_product_attention(*(x.transpose(0, 1).unsqueeze(0) for x in part), is_causal=causal)[0].transpose(
+            0, 1
+        )
         for part in parts
     ]
     return torch.cat(done)
@@ -86,7 +90,7 @@ class Learner(nn.Module):
         self._name_chars = maybe(self._name_chars_eager)
 
     def forward(self, b: dict[str, Tensor], vision: Segments, text: Segments, *, noise: float) -> Losses:
-        """`b` holds the arrays of a packed batch on the device; noise > 0 adds light photometric changes per picture."""
+        """`b` holds the arrays of a packed batch on the device; noise > 0 changes each picture's light a little."""
         visual, language = self.model.visual, self.model.language
         gain = offset = b["rows"].new_zeros((), dtype=torch.float32)
         if noise > 0:
@@ -113,7 +117,8 @@ class Learner(nn.Module):
 
         rows = b["features_at"].long()
         layers = list(language.layers)
-        x, cos, sin, q, k, v = self._open_text(b["ids"].long(), b["positions"].long(), pooled, rows, layers[0])
+        cos, sin = language.rotary(b["positions"].long())
+        x, q, k, v = self._open_text(b["ids"].long(), cos, sin, pooled, rows, layers[0])
         for i, layer in enumerate(layers):
             attended = segment_attention(q, k, v, text, causal=True)
             if i + 1 == len(layers):
@@ -127,17 +132,19 @@ class Learner(nn.Module):
 
     def _open_vision_eager(
         self, rows: Tensor, second: Tensor, second_at: Tensor, place: Tensor, gain: Tensor, offset: Tensor,
-        speckle: Tensor, first: nn.Module,
+        speckle: Tensor, first: VisionBlock,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         visual = self.model.visual
-        weight, bias = visual.patch_weight, visual.patch_bias  # [D, 3, 2, 16, 16], [D]
+        weight, bias = visual.patch_embed.weight, visual.patch_embed.bias  # [D, 3, 2, 16, 16], [D]
         dtype = weight.dtype
         # Training rows are (y, x, channel); the frames of a still are equal, so their two kernels add up.
         still = weight.sum(2).permute(0, 2, 3, 1).reshape(weight.size(0), 768)
         later = weight[:, :, 1].permute(0, 2, 3, 1).reshape(weight.size(0), 768)
         pixels = (rows.float() - 127.5) / 127.5
         change = (second.float() - rows[second_at].float()) / 127.5
-        pixels = pixels * (1 + gain[..., None]) + offset[..., None] + torch.randn_like(pixels) * speckle.to(pixels.device)
+        pixels = (
+            pixels * (1 + gain[..., None]) + offset[..., None] + torch.randn_like(pixels) * speckle.to(pixels.device)
+        )
         x = F.linear(pixels.to(dtype), still, bias)
         x = x.index_add(0, second_at, F.linear(change.to(dtype), later))
         x = x + self._table(place)
@@ -157,22 +164,20 @@ class Learner(nn.Module):
         high = (low + 1).clamp(max=side - 1)
         y0, x0, y1, x1 = low[:, 0] * side, low[:, 1], high[:, 0] * side, high[:, 1]
         fy, fx = part[:, :1], part[:, 1:]
-        table = self.model.visual.position_table
+        table = self.model.visual.pos_embed.weight
         picked = [F.embedding(i, table).float() for i in (y0 + x0, y0 + x1, y1 + x0, y1 + x1)]
         shares = [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]
         total = picked[0] * shares[0] + picked[1] * shares[1] + picked[2] * shares[2] + picked[3] * shares[3]
         return total.to(table.dtype)
 
     def _open_text_eager(
-        self, ids: Tensor, positions: Tensor, pooled: Tensor, rows: Tensor, first: nn.Module
+        self, ids: Tensor, cos: Tensor, sin: Tensor, pooled: Tensor, rows: Tensor, first: DecoderLayer
     ) -> tuple[Tensor, ...]:
-        language = self.model.language
-        x = language.embed(ids).index_copy(0, rows, pooled)
-        cos, sin = language.rotary(positions)
-        return (x, cos, sin, *first.qkv(x, cos, sin))
+        x = self.model.language.embed(ids).index_copy(0, rows, pooled)
+        return (x, *first.qkv(x, cos, sin))
 
     def _text_end_eager(
-        self, layer: nn.Module, x: Tensor, attended: Tensor, targets: Tensor, weights: Tensor
+        self, layer: DecoderLayer, x: Tensor, attended: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         x = layer.finish(x, attended)
         logits = self.model.language.head(self.model.language.norm(x)).float()
@@ -190,7 +195,9 @@ class Learner(nn.Module):
         return (losses * weight).sum() / weight.sum(), right
 
 
-def _block_step(block: Any, following: Any, x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+def _block_step(
+    block: Any, following: Any, x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, ...]:
     x = block.finish(x, attended)
     return (x, *following.qkv(x, cos, sin))
 

@@ -1,8 +1,8 @@
-"""The optimiser of the demo training: Muon for matrices of the blocks, Adam for all else, fp32 masters of bf16 parameters.
+"""The optimiser of the demo training: Muon for the blocks' matrices, Adam for all else, fp32 masters of bf16 weights.
 
 Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers"): the momentum of a matrix is replaced by the nearest
-orthogonal matrix, found by five Newton-Schulz steps in bf16, so that every direction of the matrix learns at the same rate.
-Matrices of one shape are stacked and treated in one batched product.
+orthogonal matrix, found by five Newton-Schulz steps in bf16, so that every direction of the matrix learns at the same
+rate. Matrices of one shape are stacked and treated in one batched product.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def muon_update(grad: Tensor, momentum: Tensor, master: Tensor, beta: Tensor, ra
 
 
 class Muon:
-    """Splits the model's parameters: `matrices` with the row counts of the matrices fused in each, `others` with the share
-    of the Adam rate that each gets."""
+    """Splits the model's parameters: `matrices` with the row counts of the matrices fused in each, `others` with the
+    share of the Adam rate that each gets."""
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """Samples of the picture world become packed training batches in shared memory, made by worker processes.
 
-A batch has fixed shapes and no padding between samples: all pictures lie behind each other in `rows` (one row a patch), all
-dialogues behind each other in `ids`; segment lengths say where one ends. The token ids are those that the chat template and
-the byte tokenizer give (a test compares them with text/), written here directly because it happens 5,000 times a second.
+A batch has fixed shapes and no padding between samples: all pictures lie behind each other in `rows` (one row a patch),
+all dialogues behind each other in `ids`; segment lengths say where one ends. The token ids are those that the chat
+template and the byte tokenizer give (a test compares them with text/), written here directly because it happens 5,000
+times a second.
 
 P patches, Q patches that have a second frame (videos), T tokens, S segments at most, A answers at most.
 Patch rows stay in (y, x, channel) order, 48-byte runs of the picture; the trainer permutes the weight instead.
@@ -26,7 +27,8 @@ CHAR_CLASSES = 192
 """Character codes the auxiliary loss knows; 0 means no character."""
 TASKS = (
     "read", "line", "total", "field", "checked", "json", "locate", "absent", "list", "at", "color", "kind", "count",
-    "position", "chart_value", "chart_highest", "chart_lowest", "when", "video_what", "html", "describe", "cannot", "hello",
+    "position", "chart_value", "chart_highest", "chart_lowest", "when", "video_what", "html", "describe", "cannot",
+    "hello",
 )  # fmt: skip
 TASK_BOOST = {"locate": 1.6, "color": 1.5, "kind": 1.5, "count": 1.5, "position": 1.5, "when": 2.0, "at": 1.5}
 """Short answers that need a look at the picture weigh more than letters of a long page."""
@@ -122,8 +124,8 @@ class Dialogue:
 
 
 def dialogue(sample: Sample, rng: np.random.Generator) -> Dialogue:
-    """The sample's turns in the chat template's form; one in eight puts the text before the picture, one in twenty has a
-    system message. `weights` are of the token itself (the loss shifts by one)."""
+    """The sample's turns in the chat template's form; one in eight puts the text before the picture, one in twenty has
+    a system message. `weights` are of the token itself (the loss shifts by one)."""
     ids: list[npt.NDArray[np.int16]] = []
     positions: list[npt.NDArray[np.int32]] = []
     weights: list[npt.NDArray[np.float32]] = []
@@ -264,7 +266,8 @@ class Packer:
             self._put_pictures(batch, sample, at)
         self._pad(batch, at)
         batch.counts[:] = (
-            at["vision"], at["text"], at["picture"], at["answer"], at["supervised"], at["patch"], at["token"], at["second"],
+            at["vision"], at["text"], at["picture"], at["answer"], at["supervised"],
+            at["patch"], at["token"], at["second"],
         )  # fmt: skip
         assert at["patch"] <= budget.patches
         assert at["token"] <= budget.tokens

@@ -1,4 +1,4 @@
-"""`saccade demo train`: the small bundled model, trained from nothing on the synthetic picture world in minutes on one GPU.
+"""`saccade demo train`: the small bundled model, trained from nothing on the synthetic picture world on one GPU.
 
 The schedule is in seconds, not steps: `seconds` of training end with the learning rate at zero, whatever the machine.
 Writes a complete checkpoint directory in the Hugging Face layout and `train.json` with the learning curve.
@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from saccade.demo.learn import Learner, Segments
 from saccade.demo.muon import Muon
 from saccade.demo.pack import TASKS, Batch, Budget, Packer
 from saccade.demo.world.sample import World
-from saccade.kernels import REFERENCE
+from saccade.kernels import select
 from saccade.model.config import ModelConfig
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.weights import save
@@ -41,7 +41,7 @@ class TrainOptions:
     """0: all cores but two."""
     slots: int = 40
     device: str = "cuda"
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     muon_rate: float = 0.012
     adam_rate: float = 2e-3
     decay: float = 0.1
@@ -66,10 +66,10 @@ def initialise(model: Qwen3VL, seed: int) -> None:
                 continue
             fan_in = parameter[0].numel()
             scale = 0.02 if "embed" in name and "patch" not in name else 1 / math.sqrt(fan_in)
-            if name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "linear_fc2.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", ".proj.weight", "linear_fc2.weight")):
                 scale *= 0.3
             parameter.copy_(torch.empty(parameter.shape).normal_(0, scale, generator=generator))
-    table = model.visual.position_table
+    table = model.visual.pos_embed.weight
     side, width = round(table.size(0) ** 0.5), table.size(1)
     waves = 100.0 ** (-torch.arange(width // 4).float() / (width // 4))
     at = torch.arange(side).float()[:, None] * waves
@@ -88,7 +88,7 @@ def optimiser(learner: Learner, *, compiled: bool) -> Muon:
         rows = parameter.shape[0]
         if parameter.dim() != 2 or "embed" in name or "table" in name or "char_head" in name:
             others.append((parameter, 0.2 if "patch" in name else 1.0))
-        elif "qkv" in name and ".visual." in name:
+        elif "qkv" in name and "visual." in name:
             matrices.append((parameter, [rows // 3] * 3))
         elif "qkv" in name:
             kv = text.num_key_value_heads * head
@@ -102,8 +102,8 @@ def optimiser(learner: Learner, *, compiled: bool) -> Muon:
 
 @torch.no_grad()
 def evaluate(learner: Learner, held_out: list[tuple[dict[str, Tensor], Segments, Segments, int]]) -> dict[str, Any]:
-    """Teacher-forced on held-out words: loss, patch characters, and per task the share of answers with every token right
-    (what greedy decoding would answer exactly)."""
+    """Teacher-forced on held-out words: loss, patch characters, and per task the share of answers with every token
+    right (what greedy decoding would answer exactly)."""
     loss = chars = 0.0
     right = torch.zeros(len(TASKS))
     asked = torch.zeros(len(TASKS))
@@ -145,6 +145,7 @@ def train(options: TrainOptions) -> Path:
     """Train for `options.seconds` and return the checkpoint directory."""
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
+    torch._dynamo.config.recompile_limit = 64  # one graph for each shape of matrix
     workers = options.workers or max(1, (os.cpu_count() or 4) - 2)
     feed = Feed(options.seed, options.budget, workers, options.slots)
     try:
@@ -157,7 +158,7 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
     device = torch.device(options.device)
     cuda = device.type == "cuda"
     config = ModelConfig.from_dict(json.loads((bundle.directory() / "config.json").read_text()))
-    model = Qwen3VL(config, REFERENCE)
+    model = Qwen3VL(config, select(device))
     initialise(model, options.seed)
     learner = Learner(model, compiled=cuda)
     nn.init.normal_(learner.char_head.weight, std=0.02)
@@ -171,6 +172,7 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
     losses = learner(tensors, vision, text, noise=0.02)
     (losses.text + losses.chars).backward()
     learner.zero_grad(set_to_none=False)
+    evaluate(learner, held_out)
 
     curve: list[dict[str, Any]] = []
     begin = last = saved = time.perf_counter()
@@ -201,8 +203,8 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         tensors, vision, text, counts = feed.next()
         if now - last > 10:
             line = {
-                "s": round(now - begin, 1), "stage": round(feed.stage.value, 3), "loss": round(float(losses.text), 4),
-                "chars": round(float(losses.chars_right), 4), "waited": round(feed.waited - waited, 1), **done,
+                "s": round(now - begin, 1), "stage": round(feed.stage.value, 3), "waited": round(feed.waited - waited, 1),
+                "loss": round(losses.text.item(), 4), "chars": round(losses.chars_right.item(), 4), **done,
             }  # fmt: skip
             print(json.dumps(line), flush=True)
             last = now
