@@ -9,6 +9,7 @@ Delta, Usage, StageTimes                       backends/ emit them, server/ writ
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -59,14 +60,19 @@ class Frames:
     """Decoded pixels at original size, upright, RGB, alpha already on white."""
 
     kind: MediaKind
-    pixels: tuple[UInt8Array, ...]
-    """One [H, W, 3] array for an image, the sampled frames of equal size for a video."""
+    pixels: Iterable[UInt8Array]
+    """One [H, W, 3] array for an image, the sampled frames of equal size for a video. Those of a video are decoded while
+    they are read and can be read once: 768 frames of 4K would be 19 GB."""
+    size: tuple[int, int]
+    """(H, W) of every frame."""
     indices: tuple[int, ...]
     """Index of each frame in the source video; (0,) for an image."""
     fps: float
     """Frames per second of the source video; 0 for an image."""
     digest: str
     """Of the file the frames came from."""
+    param: str | None = None
+    """The request field they came from, for error messages."""
 
 
 @dataclass(frozen=True, slots=True)
