@@ -84,7 +84,7 @@ class DecoderLayer(nn.Module):
         """x [N, E], cos and sin [N, D] -> q [N, Hq, D], k and v [N, Hk, D]; q and k normed and rotated."""
         ops = self.ops
         rows = F.linear(ops.rms_norm(x, self.input_layernorm.weight, self.eps), self.qkv_proj.weight)
-        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        heads = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
         q, k, v = torch.split(rows.view(len(x), -1, self.head_dim), heads, dim=1)
         q, k = ops.qk_norm_rope(q, k, self.q_norm.weight, self.k_norm.weight, cos, sin, self.eps)
         return q, k, v
