@@ -4,7 +4,8 @@
     |-- RequestError                 400  invalid_request_error     the caller can mend it
     |   |-- MediaError               400  ... code "invalid_media"  a picture or video that cannot be used
     |   |-- ContextLengthError       400  ... code "context_length_exceeded"
-    |   `-- NotFoundError            404  not_found_error
+    |   |-- NotFoundError            404  not_found_error
+    |   `-- TooLargeError            413  ... code "request_too_large"
     |-- SettingsError                500  server_error              a flag, file or environment value
     |-- CheckpointError              500  server_error              a model directory that cannot be loaded
     |-- BusyError                    503  overloaded_error          try again later
@@ -65,6 +66,13 @@ class NotFoundError(RequestError):
 
     status = 404
     type = "not_found_error"
+
+
+class TooLargeError(RequestError):
+    """The request has more bytes than the server reads."""
+
+    status = 413
+    default_code = "request_too_large"
 
 
 class SettingsError(SaccadeError):

@@ -1,0 +1,76 @@
+"""A backend becomes an HTTP application: routes, lifespan, health, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from saccade.backends.base import Backend
+from saccade.errors import BusyError, RequestError, SaccadeError
+from saccade.server.answer import models
+from saccade.server.chat import INTERNAL, chat_routes
+
+MAX_BODY_BYTES = 64 * 2**20
+RETRY_SECONDS = 1
+
+
+def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+    """The application; its lifespan starts and closes `backend`."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await backend.start()
+        try:
+            yield
+        finally:
+            await backend.close()
+
+    # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
+    app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app.include_router(chat_routes(backend, max_body_bytes))
+    created = int(time.time())
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return models(backend.card(), created)
+
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    async def ready() -> dict[str, str]:
+        if not backend.alive():
+            raise BusyError("The engine has stopped.", hint="Restart the server.")
+        if not backend.ready:
+            raise BusyError("The model is not ready.")
+        return {"status": "ready", "model": backend.card().id}
+
+    app.add_exception_handler(SaccadeError, _known)
+    app.add_exception_handler(HTTPException, _routing)
+    app.add_exception_handler(Exception, _unknown)
+    return app
+
+
+async def _known(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SaccadeError)
+    headers = {"retry-after": str(RETRY_SECONDS)} if isinstance(error, BusyError) else None
+    return JSONResponse(error.to_openai(), error.status, headers)
+
+
+async def _routing(request: Request, error: Exception) -> JSONResponse:
+    """No such path (404) or method (405)."""
+    assert isinstance(error, HTTPException)
+    body = RequestError(f"{error.detail}: {request.method} {request.url.path}.", code="unknown_url").to_openai()
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _unknown(_: Request, error: Exception) -> JSONResponse:
+    """A fault of ours; the traceback goes to the log, not to the client."""
+    return JSONResponse(INTERNAL.to_openai(), INTERNAL.status)

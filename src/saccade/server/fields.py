@@ -1,0 +1,68 @@
+"""The fields of a chat completion that OpenAI clients may send and that are not honoured here, each with the values it
+may have; knows no wire models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from saccade.errors import RequestError
+
+IGNORED: tuple[tuple[str, str], ...] = (
+    ("user", "names the caller's customer"),
+    ("safety_identifier", "the same, by its newer name"),
+    ("metadata", "labels for a hosted archive"),
+    ("store", "nothing is ever stored"),
+    ("service_tier", "there is one tier"),
+    ("prompt_cache_key", "a hint for a hosted cache"),
+    ("prompt_cache_retention", "a hint for a hosted cache"),
+)
+"""Fields that cannot change an answer, and why: accepted with any value."""
+
+NEUTRAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("n", (1,)),
+    ("presence_penalty", (0,)),
+    ("frequency_penalty", (0,)),
+    ("repetition_penalty", (1,)),
+    ("logit_bias", ({},)),
+    ("response_format", ({"type": "text"},)),
+    ("modalities", (["text"],)),
+    ("tools", ([],)),
+    ("tool_choice", ("none", "auto")),
+    ("parallel_tool_calls", (True, False)),
+    ("functions", ([],)),
+    ("function_call", ("none", "auto")),
+    ("reasoning_effort", ("none",)),
+    ("verbosity", ("medium",)),
+    ("audio", ()),
+    ("prediction", ()),
+    ("web_search_options", ()),
+    ("moderation", ()),
+)
+"""Fields that are not honoured: accepted as null or with a value that asks for nothing, refused with any other."""
+
+
+def without_idle_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that have a meaning here, and those nobody knows. Raises RequestError for a value that asks for
+    something that is not honoured."""
+    idle = {name for name, _ in IGNORED}
+    for name, neutral in NEUTRAL:
+        if name in fields and not _asks_nothing(fields[name], neutral):
+            raise RequestError(
+                f"'{name}' is not supported by this server; it can only be {allowed(neutral)}.",
+                param=name,
+                code="unsupported_value" if neutral else "unsupported_parameter",
+            )
+        idle.add(name)
+    return {name: value for name, value in fields.items() if name not in idle}
+
+
+def allowed(neutral: tuple[Any, ...]) -> str:
+    """The values a field may have, in words and in JSON."""
+    return " or ".join(json.dumps(value) for value in (None, *neutral))
+
+
+def _asks_nothing(value: object, neutral: tuple[Any, ...]) -> bool:
+    # Equal is not enough: True == 1 and 0 == False.
+    same = (value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral)
+    return value is None or any(same)

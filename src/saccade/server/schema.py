@@ -1,0 +1,320 @@
+"""The body of a chat completion request becomes a Request; every field that is not honoured is refused by name. Knows
+JSON and types, no sockets and no backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from saccade.errors import RequestError
+from saccade.server.fields import without_idle_fields
+from saccade.types import MediaPart, MediaRef, Message, Part, Request, Role, SamplingParams, TextPart
+
+LOW_DETAIL_PIXELS = 512 * 512
+"""What `detail: "low"` means: the pixel budget of a 512 x 512 picture."""
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_parts(value: object) -> object:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+def _as_url(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+class _Pixels(_Wire):
+    url: str = Field(min_length=1)
+    min_pixels: int | None = Field(None, ge=1)
+    max_pixels: int | None = Field(None, ge=1)
+
+
+class _ImageUrl(_Pixels):
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class _VideoUrl(_Pixels):
+    fps: float | None = Field(None, gt=0)
+    num_frames: int | None = Field(None, ge=1)
+
+
+class _TextPart(_Wire):
+    type: Literal["text"]
+    text: str
+
+
+class _ImagePart(_Wire):
+    type: Literal["image_url"]
+    image_url: Annotated[_ImageUrl, BeforeValidator(_as_url)]
+
+
+class _VideoPart(_Wire):
+    type: Literal["video_url"]
+    video_url: Annotated[_VideoUrl, BeforeValidator(_as_url)]
+
+
+_Part: TypeAlias = Annotated[_TextPart | _ImagePart | _VideoPart, Field(discriminator="type")]
+_Parts: TypeAlias = Annotated[list[_Part], BeforeValidator(_as_parts), Field(min_length=1)]
+
+
+class _Function(_Wire):
+    name: str
+    arguments: str
+
+
+class _ToolCall(_Wire):
+    id: str
+    type: Literal["function"]
+    function: _Function
+
+
+class _Message(_Wire):
+    name: str | None = None
+
+
+class _SystemMessage(_Message):
+    role: Literal["system", "developer"]
+    content: _Parts
+
+
+class _UserMessage(_Message):
+    role: Literal["user"]
+    content: _Parts
+
+
+class _AssistantMessage(_Message):
+    """An earlier answer; the fields without a meaning here are those that clients send back as they got them."""
+
+    role: Literal["assistant"]
+    content: _Parts | None = None
+    tool_calls: list[_ToolCall] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    annotations: list[Any] | None = None
+
+
+class _ToolMessage(_Message):
+    role: Literal["tool"]
+    content: _Parts
+    tool_call_id: str
+
+
+_AnyMessage: TypeAlias = Annotated[
+    _SystemMessage | _UserMessage | _AssistantMessage | _ToolMessage, Field(discriminator="role")
+]
+
+
+# --- the body --------------------------------------------------------------------------------------------------------
+
+
+class _StreamOptions(_Wire):
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class ChatBody(_Wire):
+    """The honoured fields."""
+
+    model: str = Field(description="The name that `GET /v1/models` gives; any other is a 404.")
+    messages: list[_AnyMessage] = Field(min_length=1, description="The conversation; see below.")
+    stream: bool | None = Field(None, description="Send the answer as server-sent events.")
+    stream_options: _StreamOptions | None = Field(
+        None, description="`include_usage`: one more chunk with the token counts. Only with `stream`."
+    )
+    max_tokens: int | None = Field(None, ge=1, description="Longest answer; unset: until the context is full.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of `max_tokens`.")
+    min_tokens: int | None = Field(None, ge=0, description="The answer does not end before.")
+    ignore_eos: bool | None = Field(None, description="The answer does not end by itself.")
+    temperature: float | None = Field(None, ge=0, le=2, description="0: always the likeliest token.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Sample from the likeliest tokens up to this mass.")
+    top_k: int | None = Field(None, ge=-1, description="Sample from this many tokens; 0 or -1: from all.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Equal seeds give equal answers.")
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_listed)] = Field(
+        None, max_length=16, description="A string or up to 16; the answer ends before the first that appears."
+    )
+    logprobs: bool | None = Field(None, description="Tell the log probability of each token.")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="And of this many alternatives. Only with `logprobs`."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A checked request and how its answer shall be sent."""
+
+    request: Request
+    stream: bool
+    include_usage: bool
+
+
+def parse_chat(body: bytes, request_id: str) -> ChatCall:
+    """The body of POST /v1/chat/completions. Raises RequestError whose `param` is the path of the field at fault."""
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise RequestError("The body must be a JSON object.", code="invalid_json")
+    try:
+        chat = ChatBody.model_validate(without_idle_fields(fields))
+    except ValidationError as error:
+        raise _explain(error.errors(include_url=False)[0]) from None
+    messages = tuple(_message(f"messages[{i}]", message) for i, message in enumerate(chat.messages))
+    request = Request(request_id, chat.model, messages, _sampling(chat))
+    options = chat.stream_options
+    if options and not chat.stream:
+        raise RequestError("'stream_options' is only possible with 'stream'.", param="stream_options")
+    return ChatCall(request, bool(chat.stream), bool(options and options.include_usage))
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+_WORDS = {
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "none_required": "must be null",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
+}
+"""What each kind of validation error means for the one who sent the field."""
+
+
+def _explain(error: ErrorDetails) -> RequestError:
+    """One validation error as a person would say it."""
+    path, kind = _path(error["loc"]), error["type"]
+    if kind == "extra_forbidden":
+        return RequestError(f"Unknown field '{path}'.", param=path, code="unknown_parameter")
+    if kind == "missing":
+        return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = error["ctx"]
+        key = context["discriminator"].strip("'")
+        path = f"{path}.{key}"
+        if kind == "union_tag_not_found":
+            return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
+        return RequestError(
+            f"'{path}' is '{context['tag']}'; it can be {context['expected_tags']}.", param=path, code="invalid_value"
+        )
+    words = _WORDS[kind].format(**error.get("ctx", {}))
+    return RequestError(f"'{path}' {words}.", param=path, code="invalid_value")
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`messages[0].content[1].image_url.url`; the validator's own names for the kinds of messages and parts, which
+    follow their index, are left out."""
+    path = ""
+    for i, piece in enumerate(loc):
+        if isinstance(piece, int):
+            path += f"[{piece}]"
+        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")):
+            path += f".{piece}" if path else piece
+    return path
+
+
+# --- conversion ------------------------------------------------------------------------------------------------------
+
+
+def _message(path: str, message: _AnyMessage) -> Message:
+    parts = tuple(_part(f"{path}.content[{i}]", part) for i, part in enumerate(message.content or ()))
+    role: Role = "system" if message.role == "developer" else message.role
+    if role in ("system", "assistant"):
+        for i, part in enumerate(parts):
+            if isinstance(part, MediaPart):
+                raise RequestError(
+                    f"A {part.media.kind} cannot be part of a message of role '{message.role}'.",
+                    param=f"{path}.content[{i}].type",
+                    code="invalid_value",
+                    hint="Put it in a user or tool message.",
+                )
+    if isinstance(message, _AssistantMessage):
+        if message.content is None and not message.tool_calls:
+            raise RequestError(
+                f"Missing required field '{path}.content'.", param=f"{path}.content", code="missing_required_parameter"
+            )
+        calls = tuple(call.model_dump() for call in message.tool_calls or ())
+        reasoning = message.reasoning_content or message.reasoning
+        return Message(role, parts, tool_calls=calls, name=message.name, reasoning=reasoning)
+    if isinstance(message, _ToolMessage):
+        return Message(role, parts, tool_call_id=message.tool_call_id, name=message.name)
+    return Message(role, parts, name=message.name)
+
+
+def _part(path: str, part: _Part) -> Part:
+    if isinstance(part, _TextPart):
+        return TextPart(part.text)
+    if isinstance(part, _ImagePart):
+        image, param = part.image_url, f"{path}.image_url"
+        max_pixels = image.max_pixels
+        if image.detail == "low":
+            max_pixels = min(max_pixels or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
+        _check_pixels(param, image)
+        return MediaPart(MediaRef("image", param, image.url, min_pixels=image.min_pixels, max_pixels=max_pixels))
+    video, param = part.video_url, f"{path}.video_url"
+    _check_pixels(param, video)
+    if video.fps is not None and video.num_frames is not None:
+        raise RequestError("'fps' and 'num_frames' exclude each other.", param=f"{param}.num_frames")
+    return MediaPart(
+        MediaRef(
+            "video",
+            param,
+            video.url,
+            min_pixels=video.min_pixels,
+            max_pixels=video.max_pixels,
+            fps=video.fps,
+            num_frames=video.num_frames,
+        )
+    )
+
+
+def _check_pixels(param: str, wanted: _Pixels) -> None:
+    if wanted.min_pixels and wanted.max_pixels and wanted.min_pixels > wanted.max_pixels:
+        raise RequestError("'min_pixels' is greater than 'max_pixels'.", param=f"{param}.min_pixels")
+
+
+def _sampling(chat: ChatBody) -> SamplingParams:
+    limits = {limit for limit in (chat.max_tokens, chat.max_completion_tokens) if limit is not None}
+    if len(limits) == 2:
+        raise RequestError("'max_tokens' and 'max_completion_tokens' contradict each other.", param="max_tokens")
+    if limits and (chat.min_tokens or 0) > min(limits):
+        raise RequestError("'min_tokens' is greater than 'max_tokens'.", param="min_tokens")
+    if chat.top_logprobs is not None and not chat.logprobs:
+        raise RequestError("'top_logprobs' is only possible with 'logprobs'.", param="top_logprobs")
+    return SamplingParams(
+        temperature=chat.temperature,
+        top_k=None if chat.top_k is None else max(chat.top_k, 0),
+        top_p=chat.top_p,
+        seed=chat.seed,
+        max_tokens=min(limits, default=None),
+        min_tokens=chat.min_tokens or 0,
+        ignore_eos=bool(chat.ignore_eos),
+        stop=tuple(chat.stop or ()),
+        logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+    )

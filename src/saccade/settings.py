@@ -1,0 +1,210 @@
+"""Every setting once: flags, SACCADE_* variables and a TOML file come in, one frozen record goes out; the only reader
+of the environment, and it knows no other room.
+
+    saccade serve --max-pixels 1000000        wins over
+    SACCADE_MAX_PIXELS=1000000                wins over
+    max_pixels = 1000000   (--config FILE)    wins over
+    the default
+
+A name that is no setting is an error in each of the four, so that a typing error never passes for a default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ByteSize, DirectoryPath, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from saccade.errors import SettingsError
+
+PREFIX = "SACCADE_"
+FILE_VARIABLE = f"{PREFIX}CONFIG"
+
+
+class LocalSettings(BaseSettings):
+    """What a model on this machine needs: which one, how it is loaded, what it may look at."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
+
+    model: str = Field(
+        "demo", min_length=1, description='A model directory, a name on the hub, or "demo", the small bundled model'
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="Number format of weights and activations; auto: the checkpoint's where the device is quick at it",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="cpu, cuda or cuda:N; auto: the first GPU, else the CPU",
+    )
+    load_format: Literal["auto", "dummy"] = Field(
+        "auto", description="dummy: random weights from config.json alone, to measure speed without a download"
+    )
+    offline: bool = Field(False, description="Never download; a model that is not on this machine is an error")
+    source: Literal["huggingface", "modelscope"] = Field(
+        "huggingface", description="The hub that names are looked up on (modelscope needs the extra of that name)"
+    )
+    max_context: int | None = Field(
+        None, ge=1, description="Longest prompt and answer together, in tokens; none: what the model was made for"
+    )
+    max_running: int = Field(8, ge=1, description="Requests computed at the same time; further ones wait")
+    max_pixels: int = Field(
+        4_194_304,
+        ge=1024,
+        description="Pixels a picture is scaled down to at most; the vision tower's work grows faster than the area",
+    )
+    max_image_pixels: int = Field(
+        40_000_000, ge=1, description="Pixels a picture file may have before it is decoded; more is refused"
+    )
+    max_file_bytes: ByteSize = Field(
+        ByteSize(32 * 2**20), ge=1, description="Size of one picture or video file; more is refused"
+    )
+    allow_remote_media: bool = Field(
+        False,
+        description="Fetch pictures and videos from http(s) addresses named in requests; only for trusted callers",
+    )
+    media_root: DirectoryPath | None = Field(
+        None, description="Directory below which requests may name files; none: no files"
+    )
+    video_outer_markers: bool = Field(
+        False, description="Put one more pair of vision markers around a whole video, as some released processors do"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed: `load` merges the sources itself, since it must name the one a bad value came from."""
+        return (init_settings,)
+
+
+class Settings(LocalSettings):
+    """All settings: those of the model, and how it is served."""
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0: every network of this machine"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    served_model_name: str | None = Field(
+        None, min_length=1, description="Name that requests call the model by; none: the value of model"
+    )
+    max_body_bytes: ByteSize = Field(
+        ByteSize(64 * 2**20), ge=1, description="Size of one request; more is refused while it is read"
+    )
+    drain_seconds: int = Field(30, ge=0, description="How long answers under way may go on after SIGTERM or Ctrl-C")
+
+    @property
+    def model_name(self) -> str:
+        """The name requests use."""
+        return self.served_model_name or self.model
+
+
+def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """The settings of this process.
+
+    `flags` are the values given on the command line, by field name; `file` the TOML file named there (else by
+    SACCADE_CONFIG). Raises SettingsError naming the flag, variable or file and key at fault.
+    """
+    if file is None and os.environ.get(FILE_VARIABLE):
+        file = Path(os.environ[FILE_VARIABLE])
+    in_file = _read(file) if file else {}
+    in_environment = EnvSettingsSource(Settings)()
+    _refuse_unknown(in_file, file)
+    try:
+        return Settings(**{**in_file, **in_environment, **flags})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        in_text = variable(name) if name in in_environment else f"{file}: {name}"
+        place = flag(name) if name in flags else in_text
+        raise SettingsError(f"{place}: {first['msg']} (given: {str(first['input'])!r}).", param=name) from None
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+def shape(field: FieldInfo) -> str:
+    """What a value of the field looks like, for help texts: "int", "true|false", "auto|dummy" ..."""
+    kind: Any = next((kind for kind in get_args(field.annotation) if isinstance(kind, type)), field.annotation)
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return {bool: "true|false", int: "int", ByteSize: "size", str: "text"}.get(kind, "path")
+
+
+def shown_default(field: FieldInfo) -> str:
+    """The default as a person would type it."""
+    value = field.default
+    if isinstance(value, ByteSize):
+        return value.human_readable(separator=" ")
+    return {None: "none", True: "true", False: "false"}.get(value, str(value))
+
+
+def reference() -> str:
+    """The page docs/settings.md."""
+    rows = [
+        f"| `{flag(name)}` | `{variable(name)}` | `{name}` | {shape(field).replace('|', ', ')} "
+        f"| {shown_default(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return _PAGE.format(file=FILE_VARIABLE, rows="\n".join(rows))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {file} is not TOML: {error}.") from None
+
+
+def _refuse_unknown(in_file: Mapping[str, Any], file: Path | None) -> None:
+    """SettingsError for a key of the file or a SACCADE_ variable that is no setting."""
+    names = list(Settings.model_fields)
+    places = {key: f"{file}: {key}" for key in in_file}
+    places |= {
+        name.removeprefix(PREFIX).lower(): name
+        for name in os.environ
+        if name.startswith(PREFIX) and name != FILE_VARIABLE
+    }
+    for key, place in places.items():
+        if key not in names:
+            close = get_close_matches(key, names, n=1)
+            hint = f"Did you mean {variable(close[0]) if place.startswith(PREFIX) else close[0]}?" if close else None
+            raise SettingsError(f"{place} is no setting.", param=key, hint=hint)
+
+
+_PAGE = """\
+# Settings
+
+A flag wins over an environment variable, which wins over the TOML file named by `--config FILE` or `{file}`,
+which wins over the default. A name that is not in this table is an error, and so is a value outside its range. Sizes
+may carry a unit (`32MiB`). An empty variable counts as unset. A switch has two flags, `--offline` and `--no-offline`.
+
+| Flag | Variable | Key in the file | Values | Default | Meaning |
+|---|---|---|---|---|---|
+{rows}
+
+In a Kubernetes namespace with a Service called `saccade`, the cluster sets variables such as `SACCADE_PORT` and
+`SACCADE_SERVICE_HOST` by itself; give the pod `enableServiceLinks: false`.
+"""
