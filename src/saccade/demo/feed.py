@@ -6,15 +6,14 @@ free.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import mmap
 import multiprocessing as mp
 import os
 import queue
-import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,20 @@ def _work(
         ready.put(slot)
 
 
+@dataclass(slots=True)
+class Loaded:
+    """A batch on the device."""
+
+    tensors: dict[str, Tensor]
+    vision: Segments
+    text: Segments
+    counts: list[int]
+    uses: int = 0
+
+
 class Feed:
-    """Batches on the device, always one uploaded ahead; counts how long the trainer had to wait for workers."""
+    """Batches on the device, always one uploaded ahead. When the workers are behind, the least used of the recent
+    batches is trained on once more (its noise differs) instead of waiting."""
 
     def __init__(self, seed: int, budget: Budget, workers: int, slots: int) -> None:
         context = mp.get_context("fork")
@@ -70,44 +81,53 @@ class Feed:
         ]
         for worker in self.workers:
             worker.start()
-        self.waited = 0.0
+        self.reused = 0
         self.device = torch.device("cpu")
         self.stream: Any = None
-        self.ahead: tuple[int, Batch, dict[str, Tensor]] | None = None
+        self.recent: deque[Loaded] = deque(maxlen=24)
+        self.ahead: tuple[int, Loaded] | None = None
 
     def attach(self, device: torch.device) -> None:
         """Register the shared memory with CUDA, so that uploads run beside the computation."""
         self.device = device
         if device.type == "cuda":
             address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-            torch.cuda.cudart().cudaHostRegister(address, len(self.memory), 0)
-            self.stream = torch.cuda.Stream()
+            torch.cuda.cudart().cudaHostRegister(address, len(self.memory), 0)  # type: ignore[no-untyped-call]
+            self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def next(self) -> tuple[dict[str, Tensor], Segments, Segments, np.ndarray[Any, Any]]:
-        """The next batch on the device with its segments and counts."""
-        slot, batch, tensors = self.ahead or self._upload()
-        counts = batch.counts.astype(np.int64)
-        vision, text = segments_of(batch, self.device)
-        if self.stream is not None:
-            self.stream.synchronize()
-            for tensor in tensors.values():
-                tensor.record_stream(torch.cuda.current_stream())
-        self.free.put(slot)
+    def next(self) -> Loaded:
+        """The next batch to train on."""
+        ahead = self.ahead or self._upload()
+        if ahead is None:
+            self.reused += 1
+            loaded = min(self.recent, key=lambda r: r.uses)
+        else:
+            slot, loaded = ahead
+            if self.stream is not None:
+                self.stream.synchronize()
+                for tensor in loaded.tensors.values():
+                    tensor.record_stream(torch.cuda.current_stream())
+            self.free.put(slot)
+            self.recent.append(loaded)
         self.ahead = self._upload()
-        return tensors, vision, text, counts
+        loaded.uses += 1
+        return loaded
 
-    def _upload(self) -> tuple[int, Batch, dict[str, Tensor]]:
-        begin = time.perf_counter()
+    def _upload(self) -> tuple[int, Loaded] | None:
+        """Start to load the next filled slot; None when there is none yet and old batches can serve."""
         while True:
-            with contextlib.suppress(queue.Empty):
-                slot = self.ready.get(timeout=5.0)
+            try:
+                slot = self.ready.get(timeout=0.001 if len(self.recent) > 1 else 5.0)
                 break
-            dead = [w.pid for w in self.workers if not w.is_alive()]
-            if dead:
-                raise RuntimeError(f"worker processes {dead} died")
-        self.waited += time.perf_counter() - begin
+            except queue.Empty:
+                dead = [w.pid for w in self.workers if not w.is_alive()]
+                if dead:
+                    raise RuntimeError(f"worker processes {dead} died") from None
+                if len(self.recent) > 1:
+                    return None
         batch = Batch.over(self.memory, slot * Batch.nbytes(self.budget), self.budget)
-        return slot, batch, to_device(batch, self.device, self.stream)
+        tensors = to_device(batch, self.device, self.stream)
+        return slot, Loaded(tensors, *segments_of(batch, self.device), batch.counts.tolist())
 
     def close(self) -> None:
         """End the workers."""

@@ -7,6 +7,7 @@ segment lengths. Legend: P patches, M = P/4 merged patches, T tokens, D vision w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,18 +53,18 @@ def segment_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causa
         )
         attended: Tensor = out[0]
         return attended
-    parts = zip(*(x.split(segments.lengths) for x in (q, k, v)), strict=True)
-    done = [
-        F.scaled_dot_product_attention(*(x.transpose(0, 1).unsqueeze(0) for x in part), is_causal=causal)[0].transpose(
-            0, 1
-        )
-        for part in parts
-    ]
+    bounds = [0, *itertools.accumulate(segments.lengths)]
+    done = []
+    for first, last in itertools.pairwise(bounds):
+        part = [x[first:last].transpose(0, 1)[None] for x in (q, k, v)]
+        done.append(F.scaled_dot_product_attention(part[0], part[1], part[2], is_causal=causal)[0].transpose(0, 1))
     return torch.cat(done)
 
 
 class Learner(nn.Module):
     """The model with the auxiliary character head, and the compiled pieces of its training pass."""
+
+    frequencies: Tensor
 
     def __init__(self, model: Qwen3VL, *, compiled: bool) -> None:
         super().__init__()
@@ -97,10 +98,10 @@ class Learner(nn.Module):
             pictures = b["rows"].size(0)
             gain = torch.randn(pictures, device=gain.device)[b["picture"].int()] * noise
             offset = torch.randn(pictures, device=gain.device)[b["picture"].int()] * noise
-        speckle = noise * float(torch.rand(())) * 0.5
+        speckle = torch.rand((), device=b["rows"].device) * (noise * 0.5)
         blocks = list(visual.blocks)
         x, cos, sin, q, k, v = self._open_vision(
-            b["rows"], b["second"], b["second_at"].long(), b["place"], gain, offset, torch.tensor(speckle), blocks[0]
+            b["rows"], b["second"], b["second_at"].long(), b["place"], gain, offset, speckle, blocks[0]
         )
         levels = []
         taps = {block: level for level, block in enumerate(self.model.config.vision.deepstack_visual_indexes)}
@@ -142,9 +143,7 @@ class Learner(nn.Module):
         later = weight[:, :, 1].permute(0, 2, 3, 1).reshape(weight.size(0), 768)
         pixels = (rows.float() - 127.5) / 127.5
         change = (second.float() - rows[second_at].float()) / 127.5
-        pixels = (
-            pixels * (1 + gain[..., None]) + offset[..., None] + torch.randn_like(pixels) * speckle.to(pixels.device)
-        )
+        pixels = pixels * (1 + gain[..., None]) + offset[..., None] + torch.randn_like(pixels) * speckle
         x = F.linear(pixels.to(dtype), still, bias)
         x = x.index_add(0, second_at, F.linear(change.to(dtype), later))
         x = x + self._table(place)
@@ -168,7 +167,8 @@ class Learner(nn.Module):
         picked = [F.embedding(i, table).float() for i in (y0 + x0, y0 + x1, y1 + x0, y1 + x1)]
         shares = [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]
         total = picked[0] * shares[0] + picked[1] * shares[1] + picked[2] * shares[2] + picked[3] * shares[3]
-        return total.to(table.dtype)
+        placed: Tensor = total.to(table.dtype)
+        return placed
 
     def _open_text_eager(
         self, ids: Tensor, cos: Tensor, sin: Tensor, pooled: Tensor, rows: Tensor, first: DecoderLayer

@@ -36,7 +36,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(5):
         gram = wide @ wide.mT
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return wide if x.size(1) <= x.size(2) else wide.mT
+    out: Tensor = wide if x.size(1) <= x.size(2) else wide.mT
+    return out
 
 
 def muon_update(grad: Tensor, momentum: Tensor, master: Tensor, beta: Tensor, rate: Tensor, decay: Tensor) -> None:

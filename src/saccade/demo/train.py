@@ -167,16 +167,15 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
     optim = optimiser(learner, compiled=cuda)
     feed.attach(device)
     held_out = held_out_batches(options, device)
-    tensors, vision, text, counts = feed.next()
+    batch = feed.next()
     # Compile everything before the clock starts.
-    losses = learner(tensors, vision, text, noise=0.02)
+    losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02)
     (losses.text + losses.chars).backward()
     learner.zero_grad(set_to_none=False)
     evaluate(learner, held_out)
 
     curve: list[dict[str, Any]] = []
     begin = last = saved = time.perf_counter()
-    waited = feed.waited
     done = {"steps": 0, "pictures": 0, "patches": 0, "tokens": 0, "characters": 0}
     next_evaluation = 1.0 / options.evaluations
     while True:
@@ -189,7 +188,7 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         feed.stage.value = min(1.0, share / options.full_stage)
         warm = min(1.0, (done["steps"] + 1) / options.warmup_steps)
         rate = warm * min(1.0, (1 - share) / (1 - options.flat))
-        losses = learner(tensors, vision, text, noise=0.02)
+        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02)
         (losses.text + (0.5 - 0.4 * share) * losses.chars).backward()
         optim.step(
             muon_rate=options.muon_rate * rate,
@@ -199,11 +198,12 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         )
         done["steps"] += 1
         for key, i in (("pictures", 2), ("patches", 5), ("tokens", 6), ("characters", 4)):
-            done[key] += int(counts[i])
-        tensors, vision, text, counts = feed.next()
+            done[key] += batch.counts[i]
+        batch = feed.next()
         if now - last > 10:
             line = {
-                "s": round(now - begin, 1), "stage": round(feed.stage.value, 3), "waited": round(feed.waited - waited, 1),
+                "s": round(now - begin, 1), "stage": round(feed.stage.value, 3),
+                "reused": feed.reused,
                 "loss": round(losses.text.item(), 4), "chars": round(losses.chars_right.item(), 4), **done,
             }  # fmt: skip
             print(json.dumps(line), flush=True)
@@ -223,7 +223,7 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "workers": len(feed.workers),
-        "waited_s": round(feed.waited - waited, 1),
+        "reused_batches": feed.reused,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
         "curve": curve,
     }
