@@ -34,7 +34,7 @@ class Canvas:
     def __init__(self, width: int, height: int, background: Color) -> None:
         self.width, self.height = width, height
         self.pixels: UInt8Array = np.empty((height, width, 3), np.uint8)
-        self.pixels[:] = background
+        self.pixels[:] = _row(width, background)
         self.final = (width, height)
         """Width and height of the picture that this page is resized to when it is done."""
         self._codes = bytearray()
@@ -80,7 +80,8 @@ class Canvas:
     def rect(self, box: Box, fill: Color) -> None:
         """Fill a box, clipped to the page."""
         x0, y0, x1, y1 = self._clip(box)
-        self.pixels[y0:y1, x0:x1] = fill
+        if x1 > x0 and y1 > y0:
+            self.pixels[y0:y1, x0:x1] = _row(x1 - x0, fill)
 
     def frame(self, box: Box, color: Color, width: int = 1) -> None:
         """The border of a box, `width` pixels wide, inside it."""
@@ -173,6 +174,11 @@ class Canvas:
     def _clip(self, box: Box) -> tuple[int, int, int, int]:
         x0, y0, x1, y1 = (round(v) for v in box)
         return max(x0, 0), max(y0, 0), max(min(x1, self.width), 0), max(min(y1, self.height), 0)
+
+
+def _row(width: int, color: Color) -> UInt8Array:
+    """[width, 3] of one colour: copied whole into each row, far faster than broadcasting three values."""
+    return np.frombuffer(bytes(color) * width, np.uint8).reshape(width, 3)
 
 
 def bounds(points: Sequence[Point]) -> Box:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from saccade.demo.world import pages
+from saccade.demo.world import form, pages, receipt, table
 from saccade.demo.world.canvas import Overflow
 from saccade.demo.world.sample import Sample, World
 
@@ -15,11 +15,17 @@ _SCENES: dict[str, Scene] = {
     "words": pages.words,
     "lines": pages.lines,
     "repeats": pages.repeats,
+    "receipt": receipt.scene,
+    "form": form.scene,
+    "table": table.scene,
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 17),
     ("words", 5),
     ("repeats", 6),
+    ("receipt", 13),
+    ("form", 8),
+    ("table", 6),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
 """What stage 0 draws; the full mixture is reached at stage 0.3."""

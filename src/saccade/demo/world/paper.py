@@ -1,7 +1,8 @@
-"""How a page looks and wears: sizes, colours and background before the drawing, camera and codec after.
+"""How a page looks and wears: sizes, colours and background before the drawing, wear after it.
 
-A scene asks `Paper.pick` for a paper, draws at `paper.zoom` times the final size, opens a canvas as large as its content
-needs, and hands the canvas to `finish`, which resizes it to multiples of 32 and wears it mildly in four of ten cases.
+A scene asks `Paper.pick` for a paper, draws at `paper.zoom` times the final size, opens a canvas as large as its
+content needs, and hands the canvas to `finish`, which resizes it to multiples of 32 and wears it mildly in four of ten
+cases.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageFont
 
 from saccade.demo.world.faces import COMMON, FAMILIES
 from saccade.demo.world.sample import UInt8Array, World
@@ -38,14 +38,34 @@ class Line(NamedTuple):
     """[n, 2] centre (x, y) of each character that has ink, relative to the pen's start."""
 
 
+class _Bitmaps:
+    """The masks of one face at one size, rendered when first needed: (mask, left, top, rounded advance)."""
+
+    def __init__(self, file: str, size: int) -> None:
+        self.freetype = ImageFont.truetype(str(FOLDER / file), size, layout_engine=ImageFont.Layout.BASIC)
+        self.known: dict[str, Glyph] = {}
+
+    def render(self, char: str) -> Glyph:
+        advance = self.freetype.getlength(char)
+        core, (left, top) = self.freetype.getmask2(char, "L", anchor="ls")
+        width, height = core.size
+        mask = np.array(core, np.uint8).reshape(height, width)
+        ink = mask > 0
+        columns, rows = np.flatnonzero(ink.any(0)), np.flatnonzero(ink.any(1))
+        if not len(rows):
+            return Glyph(np.zeros((0, 0), np.uint8), 0, 0, advance)
+        x, y = int(columns[0]), int(rows[0])
+        return Glyph(mask[y : rows[-1] + 1, x : columns[-1] + 1].copy(), int(left) + x, int(top) + y, advance)
+
+
 class Font:
     """A face at a size in pixels. With `linear`, advances are the outline's own; else rounded to whole pixels."""
 
     def __init__(self, file: str, size: int, linear: bool) -> None:
         self.file, self.size, self.linear = file, size, linear
-        self._freetype = ImageFont.truetype(str(FOLDER / file), size, layout_engine=ImageFont.Layout.BASIC)
-        self.ascent, self.descent = self._freetype.getmetrics()
-        self._glyphs: dict[str, Glyph] = {}
+        self._bitmaps = _bitmaps(file, size)
+        self.ascent, self.descent = self._bitmaps.freetype.getmetrics()
+        self._glyphs: dict[str, Glyph] = {} if linear else self._bitmaps.known
 
     @property
     def height(self) -> int:
@@ -55,22 +75,16 @@ class Font:
     def glyph(self, char: str) -> Glyph:
         found = self._glyphs.get(char)
         if found is None:
-            found = self._glyphs[char] = self._render(char)
+            known = self._bitmaps.known
+            found = known.get(char) or known.setdefault(char, self._bitmaps.render(char))
+            if self.linear:
+                found = found._replace(advance=_advance(self.file, char) * self.size)
+            self._glyphs[char] = found
         return found
-
-    def _render(self, char: str) -> Glyph:
-        x0, y0, x1, y1 = (int(v) for v in self._freetype.getbbox(char, anchor="ls"))
-        advance = _advance(self.file, char) * self.size if self.linear else self._freetype.getlength(char)
-        sheet = Image.new("L", (max(x1 - x0, 0) + 4, max(y1 - y0, 0) + 4))
-        ImageDraw.Draw(sheet).text((2 - x0, 2 - y0), char, 255, font=self._freetype, anchor="ls")
-        ink = sheet.getbbox()
-        if ink is None:
-            return Glyph(np.zeros((0, 0), np.uint8), 0, 0, advance)
-        return Glyph(np.array(sheet.crop(ink)), ink[0] + x0 - 2, ink[1] + y0 - 2, advance)
 
     def measure(self, text: str, tracking: float = 0.0) -> float:
         """Width of `text` in pixels, with `tracking` more pixels between letters."""
-        return sum(self.glyph(char).advance for char in text) + tracking * max(len(text) - 1, 0)
+        return sum([self.glyph(char).advance for char in text]) + tracking * max(len(text) - 1, 0)
 
     def set(self, text: str, tracking: float = 0.0, start: float = 0.0) -> Line:
         """Compose one line; `start` is the fraction of a pixel at which the pen begins. Blank characters vanish."""
@@ -102,6 +116,11 @@ def font(file: str, size: int, linear: bool = False) -> Font:
     return Font(file, size, linear)
 
 
+@lru_cache(maxsize=_CACHED_FONTS)
+def _bitmaps(file: str, size: int) -> _Bitmaps:
+    return _Bitmaps(file, size)
+
+
 @lru_cache(maxsize=512)
 def _em_font(file: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(FOLDER / file), _EM, layout_engine=ImageFont.Layout.BASIC)
@@ -119,6 +138,11 @@ def files(split: str) -> tuple[str, ...]:
     return tuple(file for family, where, names in FAMILIES if where == split for file in names)
 
 
+@lru_cache(maxsize=2)
+def _monospaced(split: str) -> tuple[str, ...]:
+    return tuple(file for file in files(split) if _advance(file, "i") == _advance(file, "W"))
+
+
 def pick_face(rng: np.random.Generator, world: World) -> str:
     """A random face of the world's font set; the everyday families come more often."""
     names = files(world.fonts)
@@ -127,7 +151,14 @@ def pick_face(rng: np.random.Generator, world: World) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def pick_font(rng: np.random.Generator, world: World, size: float) -> Font:
-    """A random face at `size` pixels (rounded; above 40 to even sizes, so that the cache stays small)."""
+def pick_font(rng: np.random.Generator, world: World, size: float, mono: bool = False) -> Font:
+    """A random face at `size` pixels (rounded; above 40 to even sizes, so that the cache stays small).
+
+    With `mono`, a face whose characters are all as wide.
+    """
+    file = pick_face(rng, world)
+    if mono:
+        names = _monospaced(world.fonts)
+        file = names[int(rng.integers(len(names)))]
     whole = max(8, round(size) if size <= 40 else 2 * round(size / 2))
-    return font(pick_face(rng, world), whole, bool(rng.random() < 0.4))
+    return font(file, whole, bool(rng.random() < 0.4))
