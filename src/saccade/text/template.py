@@ -59,16 +59,14 @@ class ChatTemplate:
         try:
             return cls(source, added, variables)
         except jinja2.TemplateSyntaxError as error:
-            raise CheckpointError(
-                f"{directory}: the chat template has a fault in line {error.lineno}: {error}"
-            ) from error
+            raise CheckpointError(f"{directory}: fault in line {error.lineno} of the chat template: {error}") from error
 
     def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]], *, open_answer: bool) -> list[Piece]:
         """The pieces of the prompt, no two texts in a row; with `open_answer` it ends where the model is to speak.
 
         RequestError when the template refuses the conversation.
         """
-        rendered = _run(self._template, _clean(turns), _clean(tools), open_answer, self._variables)
+        rendered = _run(self._template, turns, tools, open_answer, self._variables)
         parts = _MARK.split(rendered)  # text, mark, text, ... , text
         pieces: list[Piece] = []
         for text, mark in zip(parts[::2], [*parts[1::2], None], strict=True):
@@ -81,7 +79,7 @@ class ChatTemplate:
     def render_unmarked(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]], *, open_answer: bool) -> str:
         """The prompt as one string, typed and written tokens alike: to check a template with, never to encode."""
         template = _environment().from_string(self._source)
-        return _run(template, _clean(turns), _clean(tools), open_answer, self._plain_variables)
+        return _run(template, turns, tools, open_answer, self._plain_variables)
 
 
 class _Marks(NodeTransformer):
@@ -167,13 +165,12 @@ def _strftime_now(format: str) -> str:
 
 
 def _run(template: jinja2.Template, turns: Any, tools: Any, open_answer: bool, variables: Mapping[str, str]) -> str:
+    data = {"messages": turns, "tools": tools or None}
     try:
-        return template.render(messages=turns, tools=tools or None, add_generation_prompt=open_answer, **variables)
+        return template.render(**_clean(data), add_generation_prompt=open_answer, **variables)
     except Exception as error:  # a template is foreign code: whatever it trips over, this conversation does not fit it
-        message = _MARK.sub("", str(error))
-        raise RequestError(
-            f"The model's chat template refuses this conversation: {message}", param="messages"
-        ) from error
+        cause = _MARK.sub("", str(error))
+        raise RequestError(f"The model's chat template refuses this conversation: {cause}", param="messages") from error
 
 
 def _clean(value: Any) -> Any:
