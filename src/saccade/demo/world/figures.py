@@ -18,7 +18,7 @@ COLORS: dict[str, Color] = {
     "blue": (32, 78, 214),
     "purple": (128, 44, 172),
     "pink": (252, 140, 192),
-    "brown": (122, 72, 34),
+    "brown": (126, 68, 36),
     "gray": (128, 128, 128),
     "black": (18, 18, 18),
     "white": (250, 250, 250),
@@ -26,7 +26,7 @@ COLORS: dict[str, Color] = {
 }
 _ASPECT = {"rectangle": (0.45, 0.62), "oval": (0.5, 0.65)}
 KINDS = ("circle", "square", "triangle", "rectangle", "star", "diamond", "hexagon", "cross", "heart", "oval")
-_SPREAD = 14
+_SPREAD = 12
 """How far a channel may lie from its colour's name."""
 _LEAST = 110.0
 """How far, as the straight line in RGB, a figure must stand out from the ground."""
