@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from saccade.demo.world import form, pages, receipt, table
+from saccade.demo.world import form, pages, receipt, table, window
 from saccade.demo.world.canvas import Overflow
 from saccade.demo.world.sample import Sample, World
 
@@ -18,6 +18,7 @@ _SCENES: dict[str, Scene] = {
     "receipt": receipt.scene,
     "form": form.scene,
     "table": table.scene,
+    "window": window.scene,
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 17),
@@ -26,6 +27,7 @@ MIXTURE: tuple[tuple[str, float], ...] = (
     ("receipt", 13),
     ("form", 8),
     ("table", 6),
+    ("window", 18),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
 """What stage 0 draws; the full mixture is reached at stage 0.3."""

@@ -1,7 +1,7 @@
 """Tables: a header, a few rows, grids or stripes or nothing between them.
 
-The text of a table is its rows from top to bottom, header first; the cells of a row are joined by one blank. A title, if
-any, stands first.
+The text of a table is its title, if any, then its rows from top to bottom, header first; the cells of a row are joined
+by one blank.
 """
 
 from __future__ import annotations
