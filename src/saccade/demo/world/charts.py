@@ -22,6 +22,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500)
 _WIDTH, _HEIGHT = 608, 448
 """The largest chart in pixels."""
+_SEEN = 6
+"""Pixels of a bar from which on its colour may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,8 @@ def _questions(
     for i, label in enumerate(data.labels):
         pool.append((1.0, partial(ask_plain, "chart_value", str(value[label]), name=label)))
         pool.append((0.15, partial(located, rng, world, canvas, boxes[i], label, "bar")))
-        if style.names:
+        x0, y0, x1, y1 = boxes[i]
+        if style.names and min(x1 - x0, y1 - y0) >= _SEEN:
             pool.append((0.15, partial(ask_plain, "color", style.names[i].capitalize() + ".", name=f"bar {label}")))
     return pool
 

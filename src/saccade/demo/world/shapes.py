@@ -172,17 +172,17 @@ def _questions(rng: np.random.Generator, world: World, scene: _Scene) -> list[As
     if _in_order(scene.figures):
         pool.append((1.5, partial(_describe, rng, world, scene)))
     if scene.background:
-        pool.append((0.2, partial(ask_plain, "color", _said(scene.background), name="background")))
+        pool.append((0.2, partial(ask_plain, "color", said(scene.background), name="background")))
     for figure, sign in zip(scene.figures, scene.signs, strict=True):
         if kinds[figure.kind] == 1:
-            pool.append((0.9, partial(ask_plain, "color", _said(figure.color), name=figure.kind)))
+            pool.append((0.9, partial(ask_plain, "color", said(figure.color), name=figure.kind)))
         if colors[figure.color] == 1:
-            pool.append((0.9, partial(ask_plain, "kind", _said(figure.kind), color=figure.color)))
+            pool.append((0.9, partial(ask_plain, "kind", said(figure.kind), color=figure.color)))
         if names[figure.name] == 1:
             pool.append((0.8, partial(_locate, rng, world, scene.canvas, figure)))
-            pool.append((0.8, partial(ask_plain, "position", _said(_ninth(scene.canvas, figure)), name=figure.name)))
+            pool.append((0.8, partial(ask_plain, "position", said(_ninth(scene.canvas, figure)), name=figure.name)))
             pool += [
-                (0.3, partial(ask_plain, "position", _said(there), name=figure.name, side=side))
+                (0.3, partial(ask_plain, "position", said(there), name=figure.name, side=side))
                 for side in _SIDES
                 if (there := _neighbour(scene.figures, figure, side)) and (there != "nothing" or rng.random() < 0.3)
             ]
@@ -190,11 +190,12 @@ def _questions(rng: np.random.Generator, world: World, scene: _Scene) -> list[As
                 name = f"{'digit' if sign.isdigit() else 'letter'} on the {figure.name}"
                 pool.append((0.6, partial(ask_plain, "field", sign, name=name, what="plain")))
         if sign:
-            pool.append((0.4, partial(ask_plain, "color", _said(figure.color), name=f"shape labeled {sign}")))
+            pool.append((0.4, partial(ask_plain, "color", said(figure.color), name=f"shape labeled {sign}")))
     return pool
 
 
-def _said(words: str) -> str:
+def said(words: str) -> str:
+    """Words as an answer: capital letter, full stop."""
     return words[0].upper() + words[1:] + "."
 
 
@@ -209,7 +210,7 @@ def _describe(rng: np.random.Generator, world: World, scene: _Scene) -> Turn:
     figures = sorted(scene.figures, key=lambda f: f.centre[0])
     parts = [f"{f.label} {_ninth(scene.canvas, f)}" for f in figures]
     text = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return plain(rng, world, "describe", _said(text))
+    return plain(rng, world, "describe", said(text))
 
 
 def _count(rng: np.random.Generator, world: World, figures: Sequence[Figure]) -> Turn:
