@@ -32,7 +32,7 @@ def resolve(model: str, *, offline: bool = False, source: Source = "huggingface"
     try:
         path = Path(model).expanduser()
         is_dir, is_file = path.is_dir(), path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, a null byte, ~nobody
+    except (OSError, RuntimeError) as error:  # a name too long, no permission, ~nobody
         raise CheckpointError(f"{model!r} cannot be looked up: {error}") from error
     if is_dir and model:
         return _with_config(path)

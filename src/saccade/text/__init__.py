@@ -1,0 +1,1 @@
+"""Words become token ids and ids become words: tokenizer, chat template, placeholders, positions."""
