@@ -68,12 +68,11 @@ class Canvas:
         if (x1 - x0, y1 - y0) != (w, h):
             mask = mask[y0 - y : y1 - y, x0 - x : x1 - x]
         spot = self.pixels[y0:y1, x0:x1]
-        under = spot.astype(np.float32)
-        paint = np.array(color, np.float32) - under
-        paint *= mask[..., None] * np.float32(1 / 255)
-        under += paint
-        under += 0.5
-        spot[:] = under
+        paint = np.array(color, np.float32) - spot
+        paint *= (mask * np.float32(1 / 255))[..., None]
+        paint += spot
+        paint += 0.5
+        spot[:] = paint
 
     # --- straight things ----------------------------------------------------------------------------------------------
 

@@ -77,12 +77,14 @@ def words(rng: np.random.Generator, world: World) -> Sample:
 def lines(rng: np.random.Generator, world: World) -> Sample:
     """One to twelve lines: sentences, a wrapped paragraph, or codes, prices, names and numbers."""
     write = Vocabulary(rng, world.split)
-    if world.stage >= 0.3 and rng.random() < 0.22:
+    if world.stage >= 0.3 and rng.random() < 0.18:
         return _plain(rng, world, write)
     paper = Paper.pick(rng, world)
     face = pick_font(rng, world, paper.px(paper.letter(rng)))
     count = 1 + write.below(12) if rng.random() < 0.8 else 1 + write.below(4)
-    limit = paper.px(min(rng.uniform(90, 620), 700 if paper.stage > 0.5 else 320))
+    limit = paper.px(
+        rng.uniform(90, 540 if rng.random() < 0.8 else 700) if paper.stage >= 0.5 else rng.uniform(90, 320)
+    )
     return _page(rng, world, write, paper, face, _lines(write, face, limit, count), "lines")
 
 

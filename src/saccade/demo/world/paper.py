@@ -110,7 +110,7 @@ class Paper:
         else:
             patches = round(120 + (_FULL - 120) * stage / 0.5)
         dice = rng.random() if stage >= 0.2 else 1.0
-        zoom = rng.uniform(0.86, 1.16) if dice < 0.12 else rng.uniform(1.2, 2.1) if dice < 0.24 else 1.0
+        zoom = rng.uniform(0.86, 1.16) if dice < 0.11 else rng.uniform(1.2, 2.1) if dice < 0.2 else 1.0
         return cls(float(zoom), patches, stage)
 
     def px(self, pixels: float) -> int:
@@ -124,9 +124,11 @@ class Paper:
         dice = rng.random()
         if dice < 0.06:
             return int(rng.integers(11 if self.zoom < 1.3 else 13, 14))
-        if dice < 0.72:
-            return int(rng.integers(14, 24))
-        return int(rng.integers(24, 33)) if dice < 0.95 else int(rng.integers(33, 41))
+        if dice < 0.55:
+            return int(rng.integers(14, 20))
+        if dice < 0.78:
+            return int(rng.integers(19, 25))
+        return int(rng.integers(24, 33)) if dice < 0.96 else int(rng.integers(33, 41))
 
     def open(self, rng: np.random.Generator, width: float, height: float, ground: Color, slack: float = 0.35) -> Canvas:
         """A canvas for content of width x height drawn pixels, and with chance `slack` on each side some more.
@@ -197,7 +199,7 @@ def _wear(
     elif dice < 0.58:
         pixels = _grain(rng, pixels, float(rng.uniform(2, 12)))
     elif dice < 0.76:
-        pixels = _filtered(pixels, ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
+        pixels = _blurred(pixels, float(rng.uniform(0.35, 0.8)))
     else:
         pixels = _faded(pixels, rng)
     if rng.random() < 0.12:
@@ -218,7 +220,7 @@ def _turned(
         return pixels, places
     edge = pixels[0, 0]
     fill = (int(edge[0]), int(edge[1]), int(edge[2]))
-    image = Image.fromarray(pixels).rotate(degrees, Image.Resampling.BICUBIC, fillcolor=fill)
+    image = Image.fromarray(pixels).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=fill)
     return np.asarray(image), moved
 
 
@@ -228,8 +230,12 @@ def _jpeg(pixels: UInt8Array, quality: int) -> UInt8Array:
     return np.asarray(Image.open(buffer))
 
 
-def _filtered(pixels: UInt8Array, how: ImageFilter.Filter) -> UInt8Array:
-    return np.asarray(Image.fromarray(pixels).filter(how))
+def _blurred(pixels: UInt8Array, sigma: float) -> UInt8Array:
+    """A 3x3 kernel with the weights of a normal distribution."""
+    side = np.exp(-0.5 / sigma**2)
+    row = np.array((side, 1.0, side))
+    kernel = ImageFilter.Kernel((3, 3), np.outer(row, row).ravel().tolist())
+    return np.asarray(Image.fromarray(pixels).filter(kernel))
 
 
 def _faded(pixels: UInt8Array, rng: np.random.Generator) -> UInt8Array:

@@ -19,11 +19,13 @@ _CACHED_FONTS = 2500
 
 
 class Glyph(NamedTuple):
-    """One character's coverage, and where its top left corner lies from the pen on the baseline."""
+    """One character's coverage, and where its edges lie from the pen on the baseline; all 0 when it has no ink."""
 
     mask: UInt8Array
     left: int
     top: int
+    right: int
+    bottom: int
     advance: float
 
 
@@ -53,9 +55,10 @@ class _Bitmaps:
         ink = mask > 0
         columns, rows = np.flatnonzero(ink.any(0)), np.flatnonzero(ink.any(1))
         if not len(rows):
-            return Glyph(np.zeros((0, 0), np.uint8), 0, 0, advance)
-        x, y = int(columns[0]), int(rows[0])
-        return Glyph(mask[y : rows[-1] + 1, x : columns[-1] + 1].copy(), int(left) + x, int(top) + y, advance)
+            return Glyph(np.zeros((0, 0), np.uint8), 0, 0, 0, 0, advance)
+        mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+        x, y = int(left + columns[0]), int(top + rows[0])
+        return Glyph(mask, x, y, x + mask.shape[1], y + mask.shape[0], advance)
 
 
 class Font:
@@ -84,30 +87,31 @@ class Font:
 
     def measure(self, text: str, tracking: float = 0.0) -> float:
         """Width of `text` in pixels, with `tracking` more pixels between letters."""
-        return sum([self.glyph(char).advance for char in text]) + tracking * max(len(text) - 1, 0)
+        known = self._glyphs
+        return sum([(known.get(c) or self.glyph(c)).advance for c in text]) + tracking * max(len(text) - 1, 0)
 
     def set(self, text: str, tracking: float = 0.0, start: float = 0.0) -> Line:
-        """Compose one line; `start` is the fraction of a pixel at which the pen begins. Blank characters vanish."""
-        pen, placed, codes = start, [], bytearray()
+        """Compose one line; `start` is the fraction of a pixel at which the pen begins. Blanks vanish."""
+        known, pen, placed = self._glyphs, start + 0.5, []
+        left = top = 1 << 20
+        right = bottom = -left
         for char in text:
-            glyph = self.glyph(char)
-            if glyph.mask.size:
-                placed.append((int(pen + 0.5) + glyph.left, glyph.top, glyph.mask))
-                codes += char.encode("cp1252")
-            pen += glyph.advance + tracking
+            mask, x0, y0, x1, y1, advance = known.get(char) or self.glyph(char)
+            if x1 > x0:
+                at = int(pen)
+                placed.append((at + x0, y0, at + x1, y1, mask))
+                left, right = min(left, at + x0), max(right, at + x1)
+                top, bottom = min(top, y0), max(bottom, y1)
+            pen += advance + tracking
         if not placed:
             return Line(np.zeros((0, 0), np.uint8), 0, 0, b"", np.zeros((0, 2)))
-        left, top = min(p[0] for p in placed), min(p[1] for p in placed)
-        right = max(x + m.shape[1] for x, _, m in placed)
-        bottom = max(y + m.shape[0] for _, y, m in placed)
-        mask = np.zeros((bottom - top, right - left), np.uint8)
-        centres = np.empty((len(placed), 2))
-        for i, (x, y, m) in enumerate(placed):
-            h, w = m.shape
-            spot = mask[y - top : y - top + h, x - left : x - left + w]
-            np.maximum(spot, m, out=spot)
-            centres[i] = x + w / 2, y + h / 2
-        return Line(mask, left, top, bytes(codes), centres)
+        page = np.zeros((bottom - top, right - left), np.uint8)
+        for x0, y0, x1, y1, mask in placed:
+            spot = page[y0 - top : y1 - top, x0 - left : x1 - left]
+            np.maximum(spot, mask, out=spot)
+        codes = text.replace(" ", "").encode("cp1252")
+        centres = np.array([((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1, _ in placed])
+        return Line(page, left, top, codes, centres)
 
 
 @lru_cache(maxsize=_CACHED_FONTS)

@@ -89,7 +89,7 @@ class _Painter:
         self.mark = ("check", "cross", "fill")[int(rng.integers(3))]
         self.above = rng.random() < 0.25
         self.align = rng.random()
-        self.outlined, self.primary, self.stretch = rng.random() < 0.6, rng.random() < 0.5, rng.random() < 0.12
+        self.outlined, self.primary = rng.random() < 0.6, rng.random() < 0.5
         self.button_pad = size * rng.uniform(0.6, 1.6)
         self.arrow = rng.random() < 0.2
         fields = [element for element in elements if element.what == "field"]
@@ -106,12 +106,10 @@ class _Painter:
             box = high + 2 * self.pad
             return max(self.column + self.value, widths[0] + 4), box + (high if self.above else 0)
         if element.what == "buttons":
-            wide = (
-                max(widths) + 2 * self.button_pad if self.stretch else sum(widths) + len(widths) * 2 * self.button_pad
-            )
-            wide += 0 if self.stretch else (len(widths) - 1) * self.gap
-            box = high + 2 * self.pad
-            return wide, (box * len(widths) + self.gap * (len(widths) - 1)) if self.stretch else box
+            box, count = high + 2 * self.pad, len(widths)
+            if element.across:
+                return sum(widths) + count * 2 * self.button_pad + (count - 1) * self.gap, box
+            return max(widths) + 2 * self.button_pad, box * count + self.gap * (count - 1)
         if element.what == "menu" or element.across:
             mark = 0.0 if element.what == "menu" else 1.6 * self.side
             return sum(widths) + len(widths) * (mark + face.size * 1.2), high + 2
@@ -159,7 +157,7 @@ class _Painter:
         at = x + (0 if self.align < 0.35 else spare if self.align < 0.7 else spare / 2)
         out = []
         for i, (text, wide) in enumerate(zip(element.texts, widths, strict=True)):
-            if self.stretch:
+            if not element.across:
                 at, wide = x, width
             box = (round(at), round(y), round(at + wide), round(y + high))
             main = self.primary and i == 0
@@ -168,10 +166,10 @@ class _Painter:
             left = at + (wide - face.measure(text)) / 2
             canvas.text(left, y + self.pad, text, face, theme.main_ink if main else theme.button_ink)
             out.append(Control("button", text, box))
-            if self.stretch:
-                y += high + self.gap
-            else:
+            if element.across:
                 at += wide + self.gap
+            else:
+                y += high + self.gap
         return out
 
     def _list(self, canvas: Canvas, element: Element, x: float, y: float, width: float) -> list[Control]:

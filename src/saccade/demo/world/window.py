@@ -50,7 +50,7 @@ def lines_of(element: Element) -> list[str]:
     """The rows of an element as text."""
     if element.what == "field":
         return [f"{element.texts[0]} {element.value}"]
-    if element.what in ("list", "text", "check") or (element.what == "radio" and not element.across):
+    if element.what in ("list", "text", "check") or (element.what in ("radio", "buttons") and not element.across):
         return list(element.texts)
     return [" ".join(element.texts)]
 
@@ -176,7 +176,9 @@ def _plan(write: Vocabulary) -> Plan:
             body.append(Element("list", items))
     elements += body
     if dialog or not body or rng.random() < 0.9:
-        elements.append(Element("buttons", tuple(fresh("action") for _ in range(1 + write.below(3)))))
+        names = tuple(fresh("action") for _ in range(1 + write.below(3)))
+        elements.append(Element("buttons", names, across=bool(rng.random() < 0.88)))
     if not dialog and rng.random() < 0.15 and elements[-1].what == "buttons":
-        elements.insert(-1, Element("buttons", tuple(fresh("action") for _ in range(1 + write.below(2)))))
+        names = tuple(fresh("action") for _ in range(1 + write.below(2)))
+        elements.insert(-1, Element("buttons", names, across=True))
     return Plan(title, tuple(elements))
