@@ -4,7 +4,8 @@ Slots by task: read(), line(n), total(), field(name, what="field" | "price" | "p
 checked(name), json(what), locate(name, what="button" | "field" | "checkbox" | "radio" | "word" | "shape" | ...),
 absent(as locate), list(what), at(x, y), html(), color(name), kind(color), count(what), position(name[, side]),
 chart_value(name), chart_highest(), chart_lowest(), when(event, name), video_what(about="appears" | "leaves" | "moves"
-with name | "color" with name and seconds), describe([what="image" | "video"]), cannot(), hello([about]).
+with name | "color" with name and seconds), describe([what="image" | "video"]), cannot(), hello(about="hi" | "who" |
+"can" | "how" | "thanks" | "bye").
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from saccade.demo.world.ask_train import PRESET, SHARED, TRAIN
-from saccade.demo.world.ask_unseen import UNSEEN
+from saccade.demo.world import ask_chat, ask_train, ask_unseen
 
 Wording: TypeAlias = Literal["train", "preset", "unseen"]
 Slot: TypeAlias = str | int | float
 Tree: TypeAlias = "tuple[str | tuple[Tree, ...], ...]"
 
+TRAIN = ask_train.TRAIN | ask_chat.TRAIN
+UNSEEN = ask_unseen.UNSEEN | ask_chat.UNSEEN
+PRESET = ask_train.PRESET | ask_chat.PRESET
+SHARED = ask_train.SHARED | ask_chat.SHARED
 PRESET_SHARE = 0.3
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
@@ -82,7 +86,7 @@ def form_of(task: str, slots: dict[str, Slot]) -> str:
         return "describe_video"
     if task == "video_what":
         return f"video_{slots['about']}"
-    if task == "hello" and "about" in slots:
+    if task == "hello":
         return f"hello_{slots['about']}"
     return task
 
@@ -157,6 +161,9 @@ def _fill(template: str, slots: dict[str, Slot], rng: np.random.Generator | None
         values["side"] = choose(_SIDES[str(slots["side"])])
     if "{doc}" in template:
         values["doc"] = choose((str(slots["what"]), str(slots["what"]), "image", "picture"))
+    if rng is not None:
+        values.setdefault("w", choose(ask_chat.WORDS))
+        values["a"], values["b"] = str(int(10 ** rng.uniform(0, 3.3))), str(int(10 ** rng.uniform(0, 3.3)))
     return template.format_map(values)
 
 
@@ -197,7 +204,8 @@ def _slip(text: str, rng: np.random.Generator) -> str:
 
 
 def preset(task: str, **slots: Slot) -> str:
-    """The one standard wording of a task; its slots as in the module's docstring. KeyError: no such task or slot."""
+    """The one standard wording of a task; its slots as in the module's docstring. KeyError: no such task or slot
+    (there is no standard way to ask what cannot be done)."""
     return _fill(PRESET[form_of(task, slots)], slots, None)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from saccade.demo.world import vocabulary
 from saccade.demo.world.answers import as_json, located, plain
 from saccade.demo.world.canvas import Box, Canvas, Color, Overflow
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.figures import colors_on, paint, pick
 from saccade.demo.world.paper import Asked, Look, choose, dress, finish, mix
 from saccade.demo.world.sample import Sample, Turn, World
@@ -258,6 +259,7 @@ def _questions(
         (0.8, partial(ask_plain, "count", str(len(value)), what="bars")),
         (0.7, partial(ask_plain, "list", "\n".join(data.labels), what="labels" if rng.random() < 0.6 else "bars")),
         (0.7, partial(_describe, rng, world, data)),
+        (0.25, partial(refusal_turn, rng, world.wording)),
     ]
     if data.title:
         pool.append((0.8, partial(ask_plain, "field", data.title, name="title", what="plain")))

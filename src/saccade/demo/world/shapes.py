@@ -17,6 +17,7 @@ import numpy as np
 from saccade.demo.world.answers import located, plain
 from saccade.demo.world.ask import ask
 from saccade.demo.world.canvas import Canvas, Overflow
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.figures import COLORS, KINDS, Figure, colors_on, draw, ground, paint, pick, sides
 from saccade.demo.world.paper import Asked, choose, dress, finish
 from saccade.demo.world.sample import Sample, Turn, World
@@ -168,7 +169,11 @@ def _questions(rng: np.random.Generator, world: World, scene: _Scene) -> list[As
     colors = Counter(f.color for f in scene.figures)
     names = Counter(f.name for f in scene.figures)
     ask_plain = partial(plain, rng, world)
-    pool: list[Asked] = [(1.2, partial(_count, rng, world, scene.figures)), (0.2, partial(_absent, rng, world, names))]
+    pool: list[Asked] = [
+        (1.2, partial(_count, rng, world, scene.figures)),
+        (0.2, partial(_absent, rng, world, names)),
+        (0.15, partial(refusal_turn, rng, world.wording)),
+    ]
     if _in_order(scene.figures):
         pool.append((1.5, partial(_describe, rng, world, scene)))
     if scene.background:

@@ -15,6 +15,7 @@ import numpy as np
 from saccade.demo.world.answers import plain
 from saccade.demo.world.ask import ask
 from saccade.demo.world.canvas import Canvas, Color, Overflow
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.figures import KINDS, Figure, colors_on, draw, ground, paint, pick, sides
 from saccade.demo.world.paper import Asked, choose
 from saccade.demo.world.sample import Sample, Turn, UInt8Array, World, no_letters
@@ -172,7 +173,10 @@ def _noisy(rng: np.random.Generator, pixels: UInt8Array) -> UInt8Array:
 def _questions(rng: np.random.Generator, world: World, actors: tuple[Actor, ...], frames: int) -> list[Asked]:
     ask_plain = partial(plain, rng, world)
     events = Counter(actor.event for actor in actors)
-    pool: list[Asked] = [(1.0, partial(_describe, rng, world, actors))]
+    pool: list[Asked] = [
+        (1.0, partial(_describe, rng, world, actors)),
+        (0.15, partial(refusal_turn, rng, world.wording)),
+    ]
     if not events["appears"] and not events["leaves"]:
         pool.append((0.4, partial(ask_plain, "count", str(len(actors)), what="shapes")))
     for actor in actors:
