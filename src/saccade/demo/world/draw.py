@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from saccade.demo.world import form, pages, receipt, table, window
+from saccade.demo.world import charts, form, pages, receipt, shapes, table, video, window
 from saccade.demo.world.canvas import Overflow
 from saccade.demo.world.sample import Sample, World
 
@@ -19,6 +19,9 @@ _SCENES: dict[str, Scene] = {
     "form": form.scene,
     "table": table.scene,
     "window": window.scene,
+    "shapes": shapes.scene,
+    "chart": charts.scene,
+    "video": video.scene,
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 17),
@@ -28,6 +31,9 @@ MIXTURE: tuple[tuple[str, float], ...] = (
     ("form", 8),
     ("table", 6),
     ("window", 18),
+    ("shapes", 11),
+    ("chart", 6),
+    ("video", 7),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
 """What stage 0 draws; the full mixture is reached at stage 0.3."""
@@ -50,8 +56,8 @@ def draw(seed: int, index: int, world: World) -> Sample:
     """Sample `index` of the endless series `seed`: the same arguments give the same bytes, in any process."""
     rng = np.random.default_rng((seed, index))
     kinds = weights(world)
-    kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
     for attempt in range(_TRIES):
+        kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
         try:
             return _SCENES[kind](np.random.default_rng((seed, index, attempt)), world)
         except Overflow:

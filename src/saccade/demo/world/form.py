@@ -47,7 +47,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     write, paper = Vocabulary(rng, world.split), Paper.pick(rng, world)
     form = _form(write)
     rows = len(form.values) + len(form.checks)
-    face = pick_font(rng, world, paper.px(min(paper.letter(rng), 22 if rows > 5 else 32)))
+    face = pick_font(rng, world, paper.px(min(paper.letter(rng), 19 if rows > 5 else 24 if rows > 2 else 32)))
     canvas, fields, checks = _print(rng, world, paper, form, face)
     labels = list(form.values)
     label = labels[write.below(len(labels))]

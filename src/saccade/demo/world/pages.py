@@ -77,11 +77,11 @@ def words(rng: np.random.Generator, world: World) -> Sample:
 def lines(rng: np.random.Generator, world: World) -> Sample:
     """One to twelve lines: sentences, a wrapped paragraph, or codes, prices, names and numbers."""
     write = Vocabulary(rng, world.split)
-    if world.stage >= 0.3 and rng.random() < 0.18:
+    if world.stage >= 0.3 and rng.random() < 0.16:
         return _plain(rng, world, write)
     paper = Paper.pick(rng, world)
     face = pick_font(rng, world, paper.px(paper.letter(rng)))
-    count = 1 + write.below(12) if rng.random() < 0.8 else 1 + write.below(4)
+    count = 1 + write.below(12 if rng.random() < 0.8 and face.size <= 26 * paper.zoom else 5)
     limit = paper.px(
         rng.uniform(90, 540 if rng.random() < 0.8 else 700) if paper.stage >= 0.5 else rng.uniform(90, 320)
     )

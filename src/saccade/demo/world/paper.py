@@ -20,8 +20,8 @@ from saccade.demo.world.canvas import Canvas, Color, Overflow
 from saccade.demo.world.sample import Letters, Sample, Turn, UInt8Array, World
 
 _CELL = 32
-_FULL, _LARGE, _SIDE = 1200, 1900, 832
-"""Patches of 16x16 of an ordinary and of a large picture, and the longest side in pixels."""
+_SMALL, _FULL, _LARGE, _SIDE = 320, 1200, 1900, 832
+"""Patches of 16x16 of a picture at stage 0, of an ordinary and of a large one, and the longest side in pixels."""
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class Paper:
         if stage >= 0.5:
             patches = _LARGE if rng.random() < 0.06 else _FULL
         else:
-            patches = round(120 + (_FULL - 120) * stage / 0.5)
+            patches = round(_SMALL + (_FULL - _SMALL) * stage / 0.5)
         dice = rng.random() if stage >= 0.2 else 1.0
         zoom = rng.uniform(0.86, 1.16) if dice < 0.11 else rng.uniform(1.2, 2.1) if dice < 0.2 else 1.0
         return cls(float(zoom), patches, stage)
@@ -120,7 +120,7 @@ class Paper:
     def letter(self, rng: np.random.Generator) -> int:
         """A letter size in final pixels, 11 to 40, mostly 14 to 30; large ones at an early stage."""
         if self.stage < 0.3:
-            return int(rng.integers(18, 37))
+            return int(rng.integers(15, 31))
         dice = rng.random()
         if dice < 0.06:
             return int(rng.integers(11 if self.zoom < 1.3 else 13, 14))
@@ -130,7 +130,7 @@ class Paper:
             return int(rng.integers(19, 25))
         return int(rng.integers(24, 33)) if dice < 0.96 else int(rng.integers(33, 41))
 
-    def open(self, rng: np.random.Generator, width: float, height: float, ground: Color, slack: float = 0.35) -> Canvas:
+    def open(self, rng: np.random.Generator, width: float, height: float, ground: Color, slack: float = 0.28) -> Canvas:
         """A canvas for content of width x height drawn pixels, and with chance `slack` on each side some more.
 
         Raises Overflow when the final picture would be larger than this paper allows.

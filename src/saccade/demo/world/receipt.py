@@ -73,7 +73,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     bill = _bill(write)
     counted = rng.random() < 0.45
     rows = _rows(bill, write, counted)
-    size = paper.px(min(paper.letter(rng), 26 if len(rows) > 9 else 40))
+    size = paper.px(min(paper.letter(rng), 19 if len(rows) > 9 else 30))
     face = pick_font(rng, world, size, mono=rng.random() < 0.35)
     canvas, boxes = _print(rng, world, paper, rows, face)
     texts = [row.text for row in rows if row.style != "rule"]

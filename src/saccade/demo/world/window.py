@@ -80,7 +80,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     write, paper = Vocabulary(rng, world.split), Paper.pick(rng, world)
     plan = _plan(write)
     rows = len(plan.text.split("\n"))
-    face = pick_font(rng, world, paper.px(min(paper.letter(rng), 18 if rows > 7 else 20 if rows > 4 else 28)))
+    face = pick_font(rng, world, paper.px(min(paper.letter(rng), 17 if rows > 7 else 19 if rows > 4 else 26)))
     canvas, controls = paint(rng, world, paper, plan.title, plan.elements, face)
     return finish(canvas, "window", choose(rng, _pool(rng, world, write, plan, canvas, controls)), rng, world)
 
