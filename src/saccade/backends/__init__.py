@@ -1,0 +1,1 @@
+"""What answers a request, behind one protocol: the native engine, or an echo for tests."""

@@ -1,0 +1,1 @@
+"""The small bundled model: the synthetic world it knows, its training, its evaluation, its checkpoint."""

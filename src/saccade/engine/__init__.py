@@ -1,0 +1,1 @@
+"""Token ids and pictures become token ids; no text and no HTTP in here."""

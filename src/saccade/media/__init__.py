@@ -1,0 +1,1 @@
+"""Bytes become small uint8 pictures; no tokens and no model in here."""

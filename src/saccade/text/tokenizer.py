@@ -85,7 +85,8 @@ class Tokenizer:
     def encode(self, text: str, *, specials: bool) -> list[int]:
         """The ids of `text`, nothing put before or after. With `specials` False no added token can come out."""
         encoder = self._full if specials else self._plain
-        return encoder.encode(well_formed(text), add_special_tokens=False).ids
+        # A batch of one, since only this call lets other Python threads run meanwhile (0.3 s for 100,000 tokens).
+        return encoder.encode_batch_fast([well_formed(text)], add_special_tokens=False)[0].ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
