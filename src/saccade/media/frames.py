@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import (
@@ -36,6 +36,8 @@ from saccade.types import Blob, Frames, MediaRef, UInt8Array
 if TYPE_CHECKING:
     import av
 
+    VideoPacket: TypeAlias = av.Packet[av.VideoStream]
+
 try:
     import simplejpeg  # type: ignore[import-untyped]
 except ImportError:  # no wheel for this platform: Pillow gives the same pixels in about 1.4 times the time
@@ -51,15 +53,22 @@ class Sampling:
     min_frames: int = 4
     max_frames: int = 768
 
-    def indices(self, total: int, source_fps: float, fps: float | None, num_frames: int | None) -> tuple[int, ...]:
-        """Which of `total` frames to take, evenly from the first to the last: `num_frames` of them, or as many as `fps`
-        (else the default) gives. Rounds as the reference does (Qwen3VLVideoProcessor.sample_frames): the count
-        downwards, places to the nearest, halves to even. 61 frames at 30 per second, 2 wanted -> 0, 20, 40, 60."""
-        if num_frames is None:
-            num_frames = int(total / source_fps * (fps or self.fps))
-            num_frames = min(max(num_frames, self.min_frames), self.max_frames)
-        places = np.linspace(0, total - 1, min(num_frames, total)).round()
-        return tuple(int(place) for place in places)
+    def indices(self, total: int, source_fps: float, ref: MediaRef, limit: int) -> tuple[int, ...]:
+        """Which of `total` frames to take, at most `limit`, evenly from the first to the last: as many as `ref` wants, or
+        as `fps` gives. Rounds as the reference does (Qwen3VLVideoProcessor.sample_frames): the count downwards, places
+        to the nearest, halves to even. 61 frames at 30 per second, 2 wanted -> 0, 20, 40, 60. MediaError when the
+        numbers of `ref` make no sense."""
+        fps, count = ref.fps, ref.num_frames
+        if fps is not None and count is not None:
+            raise MediaError("fps and num_frames exclude each other.", param=ref.param)
+        if fps is not None and not (fps > 0 and math.isfinite(fps)):
+            raise MediaError(f"fps is {fps}; it must be above 0.", param=ref.param)
+        if count is not None and not 0 < count <= limit:
+            raise MediaError(f"num_frames is {count}; it must be 1 to {limit}.", param=ref.param)
+        if count is None:
+            count = int(min(total / source_fps * (fps or self.fps), total))
+            count = min(max(count, self.min_frames), self.max_frames, limit)
+        return tuple(int(place) for place in np.linspace(0, total - 1, min(count, total)).round())
 
 
 def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = Sampling()) -> Frames:
@@ -79,7 +88,7 @@ def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = 
         pixels = _decode_picture(name, blob.data, ref, limits)
         return Frames("image", (pixels,), pixels.shape[:2], (0,), 0.0, blob.digest, ref.param)
     video = _Video(name, blob.data, ref, limits)
-    indices = _chosen(video, ref, limits, sampling)
+    indices = sampling.indices(video.total, video.fps, ref, limits.max_frames)
     frames = video.frames(indices)
     first = next(frames)  # shows that it can be decoded, and its size once upright
     return Frames("video", chain((first,), frames), first.shape[:2], indices, video.fps, blob.digest, ref.param)
@@ -112,7 +121,7 @@ def _decode_picture(name: str, data: bytes, ref: MediaRef, limits: MediaLimits) 
     except Exception as error:  # decoders answer hostile bytes with exceptions of many kinds
         raise _damaged(name, ref, error) from None
     _check_area("picture", width, height, ref, limits)
-    if name == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
+    if name == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:  # the marker before each scan
         raise MediaError(f"The JPEG file has more than {_MAX_SCANS} scans.", param=ref.param)
     try:
         pixels = _decode_jpeg(data, image) if name == "JPEG" else _to_rgb(image)
@@ -184,39 +193,40 @@ class _Video:
 
     def __init__(self, name: str, data: bytes, ref: MediaRef, limits: MediaLimits) -> None:
         import av
+        from av.stream import Disposition
 
-        self.name = name
-        self._ref = ref
+        self.name, self._ref, self._limits = name, ref, limits
         options = {"protocol_whitelist": "none", "max_pixels": str(limits.max_image_pixels)}
         try:
             file = io.BytesIO(data)
             with av.open(file, "r", format=_VIDEOS[name], options=options, metadata_errors="replace") as container:
-                stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+                cover = Disposition.attached_pic  # the still picture on the sleeve of a music file
+                stream = next((s for s in container.streams.video if not s.disposition & cover), None)
                 if stream is None:
                     raise MediaError(f"The {name} file has no video in it.", param=ref.param)
                 self._decoder = stream.codec_context
                 self._decoder.options = {"max_pixels": str(limits.max_image_pixels)}
-                self.width, self.height = self._decoder.width, self._decoder.height
-                _check_area("video frame", self.width, self.height, ref, limits)
+                _check_area("video frame", self._decoder.width, self._decoder.height, ref, limits)
                 self.fps = float(stream.average_rate or 0) or 24.0  # 24: what the reference takes for an unknown rate
-                self._packets = self._demux(container, stream, limits)
+                self._packets = self._demux(container, stream)
         except MediaError:
             raise
         except Exception as error:
             raise _damaged(name, ref, error) from None
         self._order()
+        if not self.total:
+            raise MediaError(f"The {name} file has no frames.", param=ref.param)
 
-    def _demux(
-        self, container: av.container.InputContainer, stream: av.VideoStream, limits: MediaLimits
-    ) -> list[av.Packet[av.VideoStream]]:
-        packets: list[av.Packet[av.VideoStream]] = []
+    def _demux(self, container: av.container.InputContainer, stream: av.VideoStream) -> list[VideoPacket]:
+        packets: list[VideoPacket] = []
+        limit = self._limits.max_video_frames
         for packet in container.demux(stream):
             if packet.is_corrupt:
                 raise ValueError("a frame is incomplete")
             if packet.size:
                 packets.append(packet)
-            if len(packets) > limits.max_video_frames:
-                raise MediaError(f"The video has more than {limits.max_video_frames:,} frames.", param=self._ref.param)
+            if len(packets) > limit:
+                raise MediaError(f"The video has more than {limit:,} frames.", param=self._ref.param)
         # A recording may start between two key frames; what comes before the first cannot be decoded.
         start = next((i for i, packet in enumerate(packets) if packet.is_keyframe), 0)
         return packets[start:]
@@ -237,15 +247,35 @@ class _Video:
             self._keys = sorted((self._place[p.pts], i) for i, p in shown if p.is_keyframe and p.pts in self._place)
             self._keys = self._keys or [(0, 0)]
 
-    def _is_shown(self, packet: av.Packet[av.VideoStream]) -> bool:
+    def _is_shown(self, packet: VideoPacket) -> bool:
         """Whether a frame comes out for the packet: not for one outside the cut of the file, nor for a VP8 frame that
         only serves as reference (RFC 6386, 9.1: bit 4 of the first byte is show_frame)."""
         hidden = self._decoder.name == "vp8" and not bytes(packet)[0] & 0x10
         return not packet.is_discard and not hidden
 
-    def runs(self, indices: tuple[int, ...]) -> list[tuple[int, int, list[int]]]:
-        """Cut rising `indices` into runs (first place, first packet, wanted places), each decoded in one go from a key
-        frame: a new run wherever there is a key frame between one wanted frame and the next."""
+    def frames(self, indices: tuple[int, ...]) -> Iterator[UInt8Array]:
+        """The frames at rising `indices`, [H, W, 3], upright; MediaError where one is missing."""
+        runs = self._runs(indices)
+        num_decoded = sum(wanted[-1] + 1 - place for place, _, wanted in runs)
+        size: tuple[int, int] | None = None
+        for place, start, wanted in runs:
+            missing = iter(wanted)
+            target: int | None = next(missing)
+            for at, frame in self._decode(place, start):
+                size = size or self._affordable(frame.width, frame.height, num_decoded)
+                if (frame.width, frame.height) != size:
+                    raise MediaError("The frames of the video are not all of one size.", param=self._ref.param)
+                if at == target and not frame.is_corrupt:
+                    yield self._rgb(frame)
+                    target = next(missing, None)
+                if target is None:
+                    break
+            else:
+                raise MediaError(f"Frame {target} of the video cannot be decoded.", param=self._ref.param)
+
+    def _runs(self, indices: tuple[int, ...]) -> list[tuple[int, int, list[int]]]:
+        """Cut `indices` into runs (first place, first packet, wanted places), each decoded in one go from a key frame:
+        a new run wherever there is a key frame between one wanted frame and the next."""
         runs: list[tuple[int, int, list[int]]] = []
         for index in indices:
             place, packet = self._keys[max(0, bisect_right(self._keys, (index, len(self._packets))) - 1)]
@@ -254,72 +284,36 @@ class _Video:
             runs[-1][2].append(index)
         return runs
 
-    def frames(self, indices: tuple[int, ...]) -> Iterator[UInt8Array]:
-        """The frames at `indices`, [H, W, 3], upright; MediaError where one is missing."""
-        size: tuple[int, ...] | None = None
-        for place, packet, wanted in self.runs(indices):
-            for pixels in self._decode(place, packet, wanted):
-                size = size or pixels.shape
-                if pixels.shape != size:
-                    raise MediaError("The frames of the video are not all of one size.", param=self._ref.param)
-                yield pixels
-
-    def _decode(self, place: int, start: int, wanted: list[int]) -> Iterator[UInt8Array]:
-        """Decode from packet `start`, whose frame is at `place`, to the last of the `wanted` places."""
+    def _decode(self, place: int, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(place, frame) of every frame from packet `start` on, whose own frame is at `place`."""
         self._decoder.flush_buffers()
-        missing = iter(wanted)
-        target = next(missing, None)
         try:
             for packet in chain(self._packets[start:], (None,)):
                 for frame in self._decoder.decode(packet):
-                    at = self._place.get(frame.pts or 0, -1) if self._place else place
+                    yield (self._place.get(frame.pts or 0, -1) if self._place else place), frame
                     place += 1
-                    if at == target:
-                        if frame.is_corrupt:
-                            raise ValueError("the frame is incomplete")
-                        yield _frame_to_rgb(frame)
-                        target = next(missing, None)
-                    if target is None:
-                        return
-            raise ValueError("the frame does not come out of the decoder")
         except Exception as error:
-            raise _damaged(f"{self.name} (at frame {target})", self._ref, error) from None
+            raise _damaged(self.name, self._ref, error) from None
 
+    def _rgb(self, frame: av.VideoFrame) -> UInt8Array:
+        """[H, W, 3], upright, on white."""
+        try:
+            if any(component.is_alpha for component in frame.format.components):
+                pixels = _on_white(Image.fromarray(frame.to_ndarray(format="rgba")))
+            else:
+                pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            # `rotation` is in degrees against the clock, as np.rot90 turns.
+            return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+        except Exception as error:
+            raise _damaged(self.name, self._ref, error) from None
 
-def _chosen(video: _Video, ref: MediaRef, limits: MediaLimits, sampling: Sampling) -> tuple[int, ...]:
-    """The frames to take, or MediaError when the caller's numbers make no sense or cost too much."""
-    if ref.fps is not None and ref.num_frames is not None:
-        raise MediaError("fps and num_frames exclude each other.", param=ref.param)
-    if ref.fps is not None and not (ref.fps > 0 and math.isfinite(ref.fps)):
-        raise MediaError(f"fps is {ref.fps}; it must be above 0.", param=ref.param)
-    if ref.num_frames is not None and not 0 < ref.num_frames <= limits.max_frames:
-        raise MediaError(f"num_frames is {ref.num_frames}; it must be 1 to {limits.max_frames}.", param=ref.param)
-    if not video.total:
-        raise MediaError(f"The {video.name} file has no frames.", param=ref.param)
-    indices = sampling.indices(video.total, video.fps, ref.fps, ref.num_frames)
-    if len(indices) > limits.max_frames:
-        indices = sampling.indices(video.total, video.fps, None, limits.max_frames)
-    work = sum(wanted[-1] + 1 - place for place, _, wanted in video.runs(indices)) * video.width * video.height
-    if work > limits.max_video_pixels:
-        cost = f"{work:,} pixels to decode; at most {limits.max_video_pixels:,} are allowed"
-        raise MediaError(f"The video takes {cost}.", param=ref.param, hint="Ask for fewer frames, or send a part.")
-    return indices
-
-
-def _frame_to_rgb(frame: av.VideoFrame) -> UInt8Array:
-    if any(component.is_alpha for component in frame.format.components):
-        pixels = _on_white(Image.fromarray(frame.to_ndarray(format="rgba")))
-    else:
-        pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    # `rotation` is in degrees against the clock, as np.rot90 turns.
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    """Whether it is the still picture on the sleeve of a music file."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
+    def _affordable(self, width: int, height: int, num_decoded: int) -> tuple[int, int]:
+        """The size itself, unless decoding so many frames of it is too much."""
+        work, limit = num_decoded * width * height, self._limits.max_video_pixels
+        if work > limit:
+            message = f"The video takes {work:,} pixels to decode; at most {limit:,} are allowed."
+            raise MediaError(message, param=self._ref.param, hint="Ask for fewer frames, or send a part of it.")
+        return width, height
 
 
 # --- both ------------------------------------------------------------------------------------------------------------
@@ -337,7 +331,8 @@ def _check_area(noun: str, width: int, height: int, ref: MediaRef, limits: Media
 
 
 def _damaged(name: str, ref: MediaRef, error: Exception) -> MediaError:
-    return MediaError(f"The {name} file is damaged or cut off: {error or type(error).__name__}.", param=ref.param)
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return MediaError(f"The {name} file is damaged or cut off: {reason}.", param=ref.param)
 
 
 _UPRIGHT: dict[int, Any] = {
@@ -352,7 +347,6 @@ _UPRIGHT: dict[int, Any] = {
 }
 """What undoes each EXIF orientation (CIPA DC-008, tag 0x0112)."""
 
-_START_OF_SCAN = b"\xff\xda"
 _MAX_SCANS = 100
 """Cameras and encoders write 1 to 14. Each scan of a progressive file passes over the whole picture again: a few
 kilobytes could keep a decoder busy for hours."""
