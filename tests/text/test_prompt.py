@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from saccade.errors import CheckpointError, RequestError
 from saccade.text.prompt import PromptBuilder
-from saccade.types import MediaPart, MediaRef, Message, Part, Picture, Prompt, TextPart
+from saccade.types import MediaPart, MediaRef, Message, Part, Picture, Prompt, Role, TextPart
 
 IMAGE = MediaPart(MediaRef("image", "messages[0]", url="x"))
 VIDEO = MediaPart(MediaRef("video", "messages[0]", url="x"))
@@ -89,6 +90,30 @@ def test_ids_are_the_reference_s(
     text = expanded(rendered, pictures, outer=outer)
     assert list(prompt.ids) == references[kind].encode(text, add_special_tokens=False)
     check_spans(prompt, pictures, builder)
+
+
+@pytest.mark.parametrize("kind", ["instruct", "thinking"])
+def test_random_conversations(kind: str, builders: dict[str, PromptBuilder], references: dict[str, Any]) -> None:
+    """Whatever stands at the borders between template and text: spaces, newlines, combining marks, punctuation."""
+
+    def scribble() -> str:
+        return "".join(random.choices("aZ é\u0301ß世👍🏽\n\n\r\t  '\"<>|{}01.,:\\\u00a0%#", k=random.randrange(9)))
+
+    def message() -> Message:
+        role: Role = random.choice(("user", "user", "assistant", "tool", "system"))
+        parts = tuple(TextPart(scribble()) for _ in range(random.randrange(2, 4)))
+        if role != "assistant":
+            return Message(role, parts)
+        calls = tuple({"function": {"name": scribble(), "arguments": scribble()}} for _ in range(random.randrange(3)))
+        return Message(role, parts, tool_calls=calls, reasoning=scribble())
+
+    for _ in range(150):
+        messages = [message() for _ in range(random.randrange(1, 7))]
+        tools = [{"type": "function", "function": {"name": scribble()}}] * random.randrange(2)
+        expected = references[kind].apply_chat_template(
+            [plain(m) for m in messages], tools=tools or None, add_generation_prompt=True, return_dict=False
+        )
+        assert list(builders[kind].build(messages, [], tools).ids) == expected
 
 
 def plain(message: Message) -> dict[str, Any]:
