@@ -71,8 +71,16 @@ class LocalSettings(BaseSettings):
         False,
         description="Fetch pictures and videos from http(s) addresses named in requests; only for trusted callers",
     )
+    remote_timeout: float = Field(20.0, gt=0, description="Seconds that fetching one http(s) file may take")
     media_root: DirectoryPath | None = Field(
         None, description="Directory below which requests may name files; none: no files"
+    )
+    max_frames: int = Field(768, ge=2, description="Frames taken from one video at most")
+    max_video_frames: int = Field(
+        200_000, ge=1, description="Frames a video file may hold; a longer one is refused before it is decoded"
+    )
+    max_video_pixels: int = Field(
+        32_000_000_000, ge=1, description="Pixels decoded for one video, in all frames together; more is refused"
     )
     video_outer_markers: bool = Field(
         False, description="Put one more pair of vision markers around a whole video, as some released processors do"
@@ -144,11 +152,11 @@ def variable(name: str) -> str:
 
 
 def shape(field: FieldInfo) -> str:
-    """What a value of the field looks like, for help texts: "int", "true|false", "auto|dummy" ..."""
+    """What a value of the field looks like, for help texts: "INT", "true|false", "auto|dummy" ..."""
     kind: Any = next((kind for kind in get_args(field.annotation) if isinstance(kind, type)), field.annotation)
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
-    return {bool: "true|false", int: "int", ByteSize: "size", str: "text"}.get(kind, "path")
+    return {bool: "true|false", int: "INT", float: "NUMBER", ByteSize: "SIZE", str: "TEXT"}.get(kind, "PATH")
 
 
 def shown_default(field: FieldInfo) -> str:
@@ -162,7 +170,7 @@ def shown_default(field: FieldInfo) -> str:
 def reference() -> str:
     """The page docs/settings.md."""
     rows = [
-        f"| `{flag(name)}` | `{variable(name)}` | `{name}` | {shape(field).replace('|', ', ')} "
+        f"| `{flag(name)}` | `{variable(name)}` | `{name}` | {shape(field).lower().replace('|', ', ')} "
         f"| {shown_default(field)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]

@@ -245,6 +245,11 @@ def _path(loc: tuple[int | str, ...]) -> str:
 def _message(path: str, message: _AnyMessage) -> Message:
     parts = tuple(_part(f"{path}.content[{i}]", part) for i, part in enumerate(message.content or ()))
     role: Role = "system" if message.role == "developer" else message.role
+    if role == "system" and path != "messages[0]":
+        # Qwen's chat template reads no other; it would leave this one out without a word.
+        raise RequestError(
+            "A system message is only possible as the first.", param=f"{path}.role", code="invalid_value"
+        )
     if role in ("system", "assistant"):
         for i, part in enumerate(parts):
             if isinstance(part, MediaPart):

@@ -1,0 +1,242 @@
+"""The command line: arguments become settings and one call into the house. Rooms are imported when a command needs
+them, so that --help does not wait for them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from saccade import terminal
+from saccade.errors import SaccadeError, SettingsError
+from saccade.settings import FILE_VARIABLE, LocalSettings, Settings, flag, load, shape, shown_default, variable
+
+if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
+    from saccade.backends.base import Backend
+
+Command = Callable[..., None]
+
+
+class _Commands(TyperGroup):
+    """All commands, and the one place where an error becomes a line on the terminal: 2 for settings, else 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SaccadeError as error:
+            terminal.complain(error)
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Qwen3-VL served with low latency: a picture and a question in, words out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Its panels cut long flags short.
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+demo = typer.Typer(help="The small bundled model: train it again, measure it.", no_args_is_help=True)
+app.add_typer(demo, name="demo")
+
+
+def main() -> None:
+    """The `saccade` command."""
+    app()
+
+
+def with_settings(*names: str) -> Callable[[Command], Command]:
+    """A command that takes `settings`, as one with a flag for each setting in `names` and --config."""
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+        parameters = [*own, *map(_option, names), _CONFIG]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            config = given.pop("config")
+            flags = {name: value for name in names if (value := given.pop(name)) is not None}
+            command(settings=load(flags, config), **given)
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _option(name: str) -> inspect.Parameter:
+    """The flag of a setting. Its text goes to the settings as it is, which alone judge it; unset is None."""
+    field = Settings.model_fields[name]
+    text = f"{field.description} ({shown_default(field)}; {variable(name)})"
+    if field.annotation is bool:
+        kind: Any = Annotated[bool | None, typer.Option(f"{flag(name)}/--no-{flag(name)[2:]}", help=text)]
+    else:
+        kind = Annotated[str | None, typer.Option(flag(name), help=text, metavar=shape(field))]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+_CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[Path | None, typer.Option(help=f"TOML file with settings ({FILE_VARIABLE})", metavar="PATH")],
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"saccade {version('saccade')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Hold the flags that belong to no command."""
+
+
+@app.command()
+@with_settings(*Settings.model_fields)
+def serve(settings: Settings) -> None:
+    """Answer requests over an OpenAI-compatible HTTP interface."""
+    begin = time.perf_counter()
+    from saccade.server.run import bind, run
+
+    listener = bind(settings.host, settings.port)
+    backend = _load(settings)
+    from saccade.server.app import create_app
+
+    def announce() -> None:
+        host, port = listener.getsockname()[:2]
+        terminal.announce(backend.card(), host, port, time.perf_counter() - begin)
+
+    web = create_app(backend, max_body_bytes=settings.max_body_bytes)
+    run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
+
+
+@app.command()
+@with_settings(*LocalSettings.model_fields)
+def ask(
+    question: Annotated[list[str], typer.Argument(metavar="[PICTURE]... QUESTION", help="Files, then the question.")],
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="INT", help="Longest answer, in tokens.")] = 1024,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, metavar="NUMBER", help="0: always the likeliest token; unset: as the model says."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text and table.")] = False,
+    *,
+    settings: Settings,
+) -> None:
+    """Ask about pictures and videos, here in the terminal.
+
+    The answer goes to standard output, and where the time went to standard error.
+    """
+    import asyncio
+
+    from saccade.ask import ask as answer
+    from saccade.ask import parts_of
+    from saccade.types import SamplingParams
+
+    *files, words = question
+    if Path(words).is_file():
+        raise SettingsError(f"The last argument is the question, and {words} is a file.", hint="Add a question.")
+    parts = parts_of(files, words, settings.max_file_bytes)
+    sampling = SamplingParams(temperature=temperature, max_tokens=max_tokens)
+    asyncio.run(answer(_load(settings), parts, sampling, as_json=json))
+
+
+@app.command()
+@with_settings("source")
+def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, settings: Settings) -> None:
+    """Download a model, or finish a download, and print its directory."""
+    from saccade.hub import resolve
+
+    typer.echo(resolve(model, offline=False, source=settings.source))
+
+
+def _load(settings: Settings) -> Backend:
+    """The model of the settings, on its device."""
+    from saccade.backends.native import Native
+    from saccade.hub import resolve
+    from saccade.media.fetch import MediaLimits
+
+    directory = resolve(settings.model, offline=settings.offline, source=settings.source)
+    limits = MediaLimits(
+        max_file_bytes=settings.max_file_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_pixels=settings.max_pixels,
+        max_frames=settings.max_frames,
+        max_video_frames=settings.max_video_frames,
+        max_video_pixels=settings.max_video_pixels,
+        allow_remote=settings.allow_remote_media,
+        media_root=settings.media_root,
+        timeout=settings.remote_timeout,
+    )
+    with terminal.waiting(f"Loading {settings.model_name}"):
+        backend: Backend = Native.load(
+            directory,
+            name=settings.model_name,
+            dtype=settings.dtype,
+            device=settings.device,
+            load_format=settings.load_format,
+            limits=limits,
+            max_context=settings.max_context,
+            max_running=settings.max_running,
+            video_outer_markers=settings.video_outer_markers,
+        )
+    return backend
+
+
+@demo.command("eval")
+@with_settings("model", "offline", "source")
+def evaluate(
+    items: Annotated[int, typer.Option(min=1, help="Pictures for each row of the table.")] = 200,
+    seed: Annotated[int | None, typer.Option(help="Of the pictures; unset: from the clock.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a row; may be repeated.")] = None,
+    report: Annotated[Path | None, typer.Option(help="JSON file for the figures and all answers.")] = None,
+    *,
+    settings: Settings,
+) -> None:
+    """Measure a model on freshly drawn pictures, task by task."""
+    from saccade.demo.eval import ROWS, EvalOptions, write
+    from saccade.demo.eval import evaluate as measure
+    from saccade.hub import resolve
+
+    names = [row.name for row in ROWS]
+    for name in only or ():
+        if name not in names:
+            raise SettingsError(f"There is no row {name!r}.", hint=f"Rows: {', '.join(names)}.")
+    directory = resolve(settings.model, offline=settings.offline, source=settings.source)
+    options = EvalOptions(directory, items, seed, workers, tuple(only or ()), keep_answers=report is not None)
+    figures = measure(options)
+    terminal.show_report(figures.rows, figures.seed, figures.seconds)
+    if report:
+        write(figures, report)
+
+
+@demo.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="Directory to write the checkpoint to.")],
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the training.")] = 1200.0,
+    seed: Annotated[int, typer.Option(help="Of weights and pictures.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw; 0: all cores but two.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to train.")] = "cuda",
+) -> None:
+    """Train the bundled model from nothing, on pictures drawn on the way."""
+    from saccade.demo.train import TrainOptions
+    from saccade.demo.train import train as run
+
+    typer.echo(run(TrainOptions(out, seconds=seconds, seed=seed, workers=workers, device=device)))

@@ -1,0 +1,91 @@
+"""An application is served on a socket until a signal ends it; knows nothing of what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from saccade.errors import SaccadeError
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {name: {"handlers": ["stderr"], "level": "WARNING"} for name in ("uvicorn", "saccade")},
+}
+"""Only what needs attention: nothing for each request."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The address, taken but not yet answering. Raises SaccadeError when it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise _explained(error, host, port) from None
+    return listener
+
+
+def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM (returns) or Ctrl-C (KeyboardInterrupt); answers under way get `drain_seconds` to end.
+
+    `on_ready` is called when the first request can be answered.
+    """
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(2048)
+    except OSError as error:  # Somebody else began to listen while the model was loaded.
+        raise _explained(error, host, port) from None
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # It is run below, so that an error of the backend reaches the caller as it is.
+        ws="none",
+        log_config=LOGGING,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_seconds,
+    )
+    # uvicorn raises the signal again when it is done; after SIGTERM there is nothing more to do.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(app, _Server(config, on_ready), listener))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:
+    async with app.router.lifespan_context(app):
+        await server.serve(sockets=[listener])
+
+
+def _explained(error: OSError, host: str, port: int) -> SaccadeError:
+    if isinstance(error, socket.gaierror):
+        return SaccadeError(f"The address {host} is unknown: {error.strerror}.", param="host", hint="Try 127.0.0.1.")
+    reasons = {errno.EADDRINUSE: "is already in use", errno.EACCES: "needs special rights"}
+    reason = reasons.get(error.errno or 0, f"cannot be used: {error.strerror}")
+    hint = "Choose another one with --port, for example --port " + str(port + 1 if port < 65535 else 8000) + "."
+    return SaccadeError(f"Port {port} on {host} {reason}.", param="port", hint=hint)

@@ -1,0 +1,116 @@
+"""What people read on the terminal: error lines, the ready message, tables; knows looks, not meanings."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from saccade.errors import SaccadeError
+
+if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
+    from saccade.types import ModelCard, StageTimes, Usage
+
+QUESTION = "What is the total?"
+_STAGES = (
+    ("fetch", "fetch"),
+    ("decode_media", "decode"),
+    ("resize", "resize"),
+    ("tokenize", "tokenize"),
+    ("queue", "queue"),
+    ("vision", "ViT"),
+    ("prefill", "prefill"),
+)
+
+
+def complain(error: SaccadeError) -> None:
+    """One red line on standard error: what is wrong and how to mend it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    words = " ".join(f"{error.message} {error.hint or ''}".split())
+    Console(stderr=True, soft_wrap=True).print(Text(f"saccade: {words}", style="red"))
+
+
+def waiting(what: str) -> AbstractContextManager[Any]:
+    """A sign of life on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    return Console(stderr=True).status(Text(what))
+
+
+def announce(card: ModelCard, host: str, port: int, seconds: float) -> None:
+    """Say that requests can come, where, and one that works as pasted."""
+    place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
+    facts = ", ".join(f"{name} {value}" for name, value in card.facts.items())
+    # Not through rich: a line that is wrapped or coloured cannot be pasted.
+    print(f"saccade serves {card.id} ({facts}), ready in {seconds:.1f} s.\n")
+    print(f"  {url}/v1\n\nTry it:\n")
+    print(curl_line(url, card.id), flush=True)
+
+
+def curl_line(url: str, model: str) -> str:
+    """A shell command that asks the server about the example picture."""
+    picture = str(files("saccade") / "demo" / "examples" / "receipt.png")
+    mark = "PICTURE"
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{mark}"}},
+        {"type": "text", "text": QUESTION},
+    ]
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 100, "temperature": 0}
+    # The picture goes between two quoted pieces; `base64 -w0` is not known everywhere, `tr` is.
+    before, after = json.dumps(body).split(mark)
+    inline = f"\"$(base64 < {shlex.quote(picture)} | tr -d '\\n')\""
+    data = shlex.quote(before) + inline + shlex.quote(after)
+    return f"curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -d {data}"
+
+
+def show_times(times: StageTimes, usage: Usage, loading: float) -> None:
+    """The table of where the time went, on standard error. `loading` in seconds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    media = usage.image_tokens + usage.video_tokens
+    rate = (usage.completion_tokens - 1) / times.decode * 1e3 if times.decode > 0 else 0.0
+    notes = {
+        "tokenize": f"{usage.prompt_tokens} tokens, {media} of them pictures",
+        "ViT": f"{media} tokens" if media else "no picture",
+    }
+    table = Table("stage", "ms", "", title_justify="left", caption=f"model ready in {loading:.1f} s")
+    table.columns[1].justify = "right"
+    for name, label in _STAGES:
+        table.add_row(label, f"{getattr(times, name):.1f}", notes.get(label, ""))
+    table.add_section()
+    table.add_row("first token", f"{times.first_token:.1f}", "from the question on")
+    table.add_row("decode", f"{times.decode:.1f}", f"{usage.completion_tokens} tokens, {rate:.0f} tokens/s")
+    Console(stderr=True).print(table)
+
+
+def show_report(rows: Sequence[dict[str, Any]], seed: int, seconds: float) -> None:
+    """The table of an evaluation, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "items", "right", "95 %", "more", caption=f"seed {seed}, {seconds:.0f} s")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for row in rows:
+        low, high = row["interval"]
+        more = ", ".join(f"{words} {row[key]:.2%}" for key, words in _FIGURES if key in row)
+        table.add_row(row["row"], str(row["items"]), f"{row['right']:.1%}", f"{low:.1%} to {high:.1%}", more)
+    # Piped, the table keeps its lines whole.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+_FIGURES = (
+    ("cer", "characters wrong"),
+    ("exact", "exact"),
+    ("centre_inside", "centre inside"),
+    ("parses", "parses"),
+)

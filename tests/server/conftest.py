@@ -1,0 +1,56 @@
+"""A real server in a thread, over Echo or any other backend."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvicorn
+
+from saccade.backends.base import Backend, Echo
+from saccade.server.app import create_app
+
+
+class Served:
+    """A backend behind a port of this machine."""
+
+    def __init__(self, backend: Backend, **options: int) -> None:
+        config = uvicorn.Config(create_app(backend, **options), port=0, ws="none", log_level="critical")
+        self.backend = backend
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def echo() -> Iterator[Served]:
+    """A server that says what it hears, at once."""
+    served = Served(Echo())
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """Start a server over a backend of the test's own."""
+    running: list[Served] = []
+
+    def start(backend: Backend, **options: int) -> Served:
+        running.append(Served(backend, **options))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.close()
