@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from saccade.demo.world import charts, form, pages, receipt, shapes, table, video, window
+from saccade.demo.world import charts, chat, form, pages, receipt, shapes, table, video, window
 from saccade.demo.world.canvas import Overflow
 from saccade.demo.world.sample import Sample, World
 
@@ -22,6 +22,7 @@ _SCENES: dict[str, Scene] = {
     "shapes": shapes.scene,
     "chart": charts.scene,
     "video": video.scene,
+    "chat": chat.scene,
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 17),
@@ -34,6 +35,7 @@ MIXTURE: tuple[tuple[str, float], ...] = (
     ("shapes", 11),
     ("chart", 6),
     ("video", 7),
+    ("chat", 3),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
 """What stage 0 draws; the full mixture is reached at stage 0.3."""
