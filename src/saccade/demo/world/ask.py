@@ -38,6 +38,15 @@ _FRAMES = (
     "I want you to {}", "I need you to {}", "I would like you to {}", "would you {}?",
     "now {}", "{} now", "just {}",
 )  # fmt: skip
+OPENINGS = (
+    *("hey, ", "hi, ", "hello, ", "ok, ", "so ", "look: ", "question: ", "quick question: ", "one question: "),
+    *("look at this. ", "look at this picture. ", "here is an image. ", "I have a question. ", "next: ", "and "),
+)
+"""What stands before some questions, in lower case; never before small talk."""
+CLOSINGS = (" Thanks.", " Thank you!", " thanks", " It is important.", " I need it for work.", " Be exact.")
+"""What stands behind some."""
+_HASTY = {"what's": "whats", "please": "pls", "you": "u", "picture": "pic", "give me": "gimme", "are": "r"}
+_HASTE = re.compile(r"\b(" + "|".join(_HASTY) + r")\b", re.IGNORECASE)
 _EVENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "appears": (("appear", "appears"), ("show up", "shows up"), ("come in", "comes in"), ("pop up", "pops up")),
     "leaves": (("leave", "leaves"), ("disappear", "disappears"), ("go away", "goes away"), ("vanish", "vanishes")),
@@ -171,10 +180,13 @@ def _pick_pair(pairs: tuple[tuple[str, str], ...], rng: np.random.Generator | No
     return pairs[0] if rng is None else pairs[int(rng.random() * len(pairs))]
 
 
-def _style(text: str, order: bool, rng: np.random.Generator) -> str:
-    """A drawn template in the hand of one of many people: frame, case, end mark, and rarely a slip of the finger."""
+def _style(text: str, order: bool, talk: bool, rng: np.random.Generator) -> str:
+    """A drawn template in the hand of one of many people: frame, case, end mark, haste, a slip of the finger; and an
+    opening or closing unless it is small `talk`."""
     if order and rng.random() < 0.45:
         text = _pick(rng, _FRAMES).replace("{}", text)
+    if not talk and rng.random() < 0.08:
+        text = _pick(rng, OPENINGS) + text
     draw = rng.random()
     if draw < 0.62:
         text = text[0].upper() + text[1:] if text[0] != "{" else text
@@ -185,6 +197,10 @@ def _style(text: str, order: bool, rng: np.random.Generator) -> str:
         text = text[:-1] if draw < 0.3 else text
     elif draw < 0.5:
         text += "." if draw < 0.45 else "!" if order else "?"
+    if not talk and text[-1] in ".!?" and rng.random() < 0.06:
+        text += _pick(rng, CLOSINGS)
+    if rng.random() < 0.06:
+        text = _HASTE.sub(lambda found: _HASTY[found.group().lower()], text)
     if rng.random() < 0.02:
         text = _slip(text, rng)
     return text
@@ -221,4 +237,4 @@ def ask(task: str, rng: np.random.Generator, wording: Wording, **slots: Slot) ->
         return preset(task, **slots)
     pattern = _pick(rng, TRAIN[form])
     text = " ".join(_draw(parse(pattern), rng).split()).replace(" ?", "?")
-    return _fill(_style(text, pattern.startswith("!"), rng), slots, rng)
+    return _fill(_style(text, pattern.startswith("!"), form.startswith("hello"), rng), slots, rng)

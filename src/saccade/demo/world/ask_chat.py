@@ -116,8 +116,10 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "how is it going?",
         "how's it going?",
         "what's up?",
-        "are you [ok|okay|fine|well]?",
-        "[hello|hi|hey], how are you?",
+        "are you [ok|okay|fine|well][| today]?",
+        "[hello|hi|hey|good morning|good evening], how [are you|do you do|is it going][| today]?",
+        "how [is|was] your day[| so far]?",
+        "[and you?|and how are you?|what's going on with you?|how do you feel today?]",
     ),
     "hello_thanks": (
         "[thanks|thank you|thx|thank you very much|thanks a lot|many thanks|thank you so much|cheers][|"
@@ -171,7 +173,7 @@ _WRITTEN: dict[str, str] = {
         / How do magnets work?""",
     "hello_hi": """
         Good to meet you! / Hi there friend / Hello, it is me / Hey buddy / Morning! / Salutations
-        / Hello computer / hello hello / Hello, anyone home? / Nice to meet you / Evening! / hi model
+        / Hello computer / helloo / Hello, anyone home? / Nice to meet you / Evening! / hi model
         / Hey, what a nice day / oh hi / Hello world / Heyyy""",
     "hello_who": """
         Could you say who you are? / Whom do I have the pleasure with? / What should I call you?
@@ -186,11 +188,11 @@ _WRITTEN: dict[str, str] = {
         / I need some help / List your abilities""",
     "hello_how": """
         How have you been? / You alright? / How's life? / Are you doing well? / hope you are fine
-        / How are things? / What's new? / How was your day? / are you in a good mood / All good?""",
+        / How are things? / What's new? / How is the mood? / are you in a good mood / All good?""",
     "hello_thanks": """
         I appreciate it / That was exactly what I needed / Much obliged / Brilliant!
         / Fantastic, you helped me a lot / tysm / Thank you kindly / You are great / Excellent
-        / Lovely, thanks so much / Good answer / You did well / nice one / thank u / I am grateful""",
+        / Lovely, thanks so much / Good answer / You did well / nice one / thank ya / I am grateful""",
     "hello_bye": """
         Have a nice day! / Take care / I will be back / We are finished here / Talk to you soon / catch you later
         / Over and out / I need to leave / cu / See ya / That was everything, bye bye now / Gotta go / Logging off

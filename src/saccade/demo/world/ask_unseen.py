@@ -18,7 +18,7 @@ _WRITTEN: dict[str, str] = {
         / let me have the text / Which words appear here? / what message is on the picture
         / Go through it and read everything aloud / Just the raw text, nothing else
         / Recognize the characters in this image. / I'd like to know what is written / Type this up for me
-        / Can you make out the words? / Whats written here?? / Provide a transcript
+        / Can you make out the words? / Wich words are on it? / Provide a transcript
         / your job: copy the letters you see / Quote the text of this picture / Convert the image to text
         / Please put the visible text into words / read this for me, my eyes are bad
         / everything that is written there, line by line""",
@@ -39,10 +39,10 @@ _WRITTEN: dict[str, str] = {
         / What did the customer pay overall? / So how much was it all together?
         / Add-up at the end of the receipt? / What number stands beside TOTAL?
         / I need the overall amount for my expenses / how expensive was this shopping trip
-        / Check the receipt and report its final sum. / What was the bill? / How many euros or dollars in total?
+        / Check the receipt and report its final sum. / What was the bill? / How many euros or dollars in The end amount?
         / the figure in the total line / What does the shop charge overall? / Tell me how much it came to
         / What is the whole bill? / The overall price, please / how much did we spend / Final sum?
-        / What is payable? / Look at the receipt: what is the end sum? / total?
+        / What is payable? / Look at the receipt: what is the end sum? / The end amount?
         / Could you look up the total for me? / What amount must be settled? / find the total amount
         / What's our total bill here? / At the very end, what sum is shown? / how much does everything come to
         / Receipt total, please.""",
@@ -72,7 +72,7 @@ _WRITTEN: dict[str, str] = {
         / Which is the {name} here? / the {name} please / Where it gives the {name}, what stands there?
         / let me know the {name} / what would be the {name} / The {name} reads how? / Quote the {name}.
         / How is the {name} given? / Extract the {name} / Copy the {name} / can you see a {name}? read it
-        / Say the {name} / Please look up the {name}. / whats the {name} / I am looking for the {name}
+        / Say the {name} / Please look up the {name}. / wat is given as the {name} / I am looking for the {name}
         / get me the {name} / check the {name} and tell me / what was the {name} again?
         / Pull out the {name} for me / The {name} is...? / Simply say the {name} / Identify the {name}.
         / any idea what the {name} is""",
