@@ -73,7 +73,7 @@ class Echo:
         text, reason = self._answer(request, prompt)
         clock = asyncio.get_running_loop().time
         start = first = clock()
-        wants_logprobs = request.sampling.logprobs is not None
+        wanted = request.sampling.logprobs
         self.running += 1
         try:
             for number, char in enumerate(text):
@@ -82,8 +82,9 @@ class Echo:
                     raise EngineError("The backend was closed.")
                 if number == 0:
                     first = clock()
-                entry = (TextLogprob(char, char.encode(), 0.0),) if wants_logprobs else ()
-                yield Delta(char, (ord(char),), entry)
+                certain = (char, char.encode(), 0.0)
+                entry = TextLogprob(*certain, top=(certain,) if wanted else ())
+                yield Delta(char, (ord(char),), () if wanted is None else (entry,))
             usage = Usage(prompt, len(text))
             times = StageTimes(first_token=(first - start) * 1e3, decode=(clock() - first) * 1e3)
             yield Delta(finish_reason=reason, usage=usage, times=times)

@@ -1,0 +1,363 @@
+"""THE CORRIDOR: a Request becomes pictures, a prompt, tokens and text again; the only file that sees all rooms.
+
+    event loop      generate --> _look -------------------> submit       ... _deliver --> Detokenizer --> Deltas
+    media threads                fetch, decode, resize, prompt                 ^
+    engine thread                                            vision, prefill, one token per step
+
+The event loop never waits for a picture or for the model. Timings are taken where the work is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import os
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from saccade.backends.generation import GenerationDefaults
+from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.worker import Worker
+from saccade.errors import ContextLengthError, EngineError, SettingsError
+from saccade.media.fetch import Fetcher, MediaLimits
+from saccade.media.frames import decode
+from saccade.media.pixels import Plans, prepare
+from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.weights import load
+from saccade.text.prompt import PromptBuilder
+from saccade.text.tokenizer import Detokenizer, Tokenizer
+from saccade.types import (
+    Delta,
+    MediaPart,
+    MediaRef,
+    Message,
+    ModelCard,
+    Picture,
+    Prompt,
+    Request,
+    SamplingParams,
+    StageTimes,
+    TextLogprob,
+    TextPart,
+    TokenOut,
+    UInt8Array,
+    Usage,
+)
+
+WHITE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
+"""A PNG of one pixel."""
+END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+"""What ends an answer of a checkpoint that does not say."""
+
+
+class Native:
+    """A checkpoint served by our own engine, in this process. See `Backend` for what it promises."""
+
+    def __init__(
+        self,
+        model: Qwen3VL,
+        *,
+        name: str,
+        prompts: PromptBuilder,
+        plans: Plans,
+        limits: MediaLimits,
+        defaults: GenerationDefaults,
+        max_context: int | None = None,
+        max_running: int = 8,
+    ) -> None:
+        """`max_context`: tokens of prompt and answer together; None: as many as the model was made for."""
+        most = model.config.text.max_position_embeddings
+        if max_context is not None and max_context > most:
+            raise SettingsError(
+                f"max_context is {max_context}; this model knows {most} positions.", param="max_context"
+            )
+        self._prompts = prompts
+        self._plans = plans
+        self._limits = limits
+        self._fetcher = Fetcher(limits)
+        self._defaults = defaults
+        self._context = most if max_context is None else max_context
+        tokenizer = prompts.tokenizer
+        named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
+        self._stop_ids = frozenset(defaults.stop_ids or named)
+        engine = Engine(
+            model,
+            stop_ids=self._stop_ids,
+            max_context=self._context,
+            max_running=max_running,
+            num_valid_ids=tokenizer.size,
+        )
+        self._worker = Worker(engine, emit=self._emit, ended=self._on_end)
+        self._pool = ThreadPoolExecutor(min(8, 2 + (os.cpu_count() or 1)), thread_name_prefix="saccade-media")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
+        self._numbers = itertools.count()
+        self._warm = False
+        self._over: str | None = None
+        """Why there will be no more answers; set on the event loop only, together with waking all who wait."""
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        facts = {
+            "device": _described(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "parameters": f"{num_parameters / 1e6:.1f} M",
+        }
+        self._card = ModelCard(name, self._context, facts)
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        name: str,
+        limits: MediaLimits,
+        dtype: str = "auto",
+        device: str = "auto",
+        load_format: Literal["auto", "dummy"] = "auto",
+        max_context: int | None = None,
+        max_running: int = 8,
+        video_outer_markers: bool = False,
+    ) -> Native:
+        """Everything a checkpoint directory holds, small files first. Raises CheckpointError, or SettingsError for a
+        device that is not there."""
+        place = _device(device)
+        prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
+        plans = Plans.from_dir(directory, limits)
+        defaults = GenerationDefaults.from_dir(directory)
+        model = load(directory, dtype=dtype, device=place, load_format=load_format)
+        return cls(
+            model,
+            name=name,
+            prompts=prompts,
+            plans=plans,
+            limits=limits,
+            defaults=defaults,
+            max_context=max_context,
+            max_running=max_running,
+        )
+
+    async def start(self) -> None:
+        """Start the engine's thread and answer one question about one pixel, so that the first caller does not pay
+        for what every first pass makes once. A model that cannot even do that raises here."""
+        self._loop = asyncio.get_running_loop()
+        self._worker.start()
+        parts = (MediaPart(MediaRef("image", "warm-up", data=WHITE)), TextPart("?"))
+        sampling = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
+        try:
+            async for _ in self.generate(Request("warm-up", self._card.id, (Message("user", parts),), sampling)):
+                pass
+        except BaseException:
+            await self.close()
+            raise
+        self._warm = True
+
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def ready(self) -> bool:
+        return self._warm and self.alive()
+
+    def alive(self) -> bool:
+        return self._over is None
+
+    async def close(self) -> None:
+        self._over = self._over or "The model was stopped."
+        await asyncio.to_thread(self._worker.close)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._end_all(self._over)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        arrived = time.perf_counter()
+        self._check_alive()
+        answer = _Answer(request.sampling, self._prompts.tokenizer, self._stop_ids)
+        loop = asyncio.get_running_loop()
+        looks = await asyncio.gather(*(loop.run_in_executor(self._pool, self._look, ref) for ref in request.media))
+        pictures = tuple(picture for picture, _ in looks)
+        prompt, tokenize = await asyncio.to_thread(self._build, request, pictures)
+        sampling = self._sampling(request.sampling, prompt)
+        self._check_alive()
+        id = str(next(self._numbers))
+        queue = self._answers[id] = asyncio.Queue()
+        self._worker.submit(EngineRequest(id, prompt, pictures, sampling))
+        try:
+            begun = out = await self._next(queue)
+            first = time.perf_counter()
+            while not (delta := answer.take(out)).finish_reason:
+                yield delta
+                out = await self._next(queue)
+            assert begun.times, "the first token carries the engine's times"
+            times = replace(
+                begun.times,
+                fetch=sum(look.fetch for _, look in looks),
+                decode_media=sum(look.decode_media for _, look in looks),
+                resize=sum(look.resize for _, look in looks),
+                tokenize=tokenize,
+                first_token=(first - arrived) * 1e3,
+                decode=(time.perf_counter() - first) * 1e3,
+            )
+            yield replace(delta, usage=_usage(prompt, pictures, answer.num_tokens), times=times)
+        finally:
+            del self._answers[id]
+            self._worker.abort(id)
+
+    def _look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
+        """One picture or video from its address to its pixels, and the time of each stage. Runs in a media thread."""
+        began = time.perf_counter()
+        blob = self._fetcher.fetch(ref)
+        fetched = time.perf_counter()
+        plan = self._plans.of(ref)
+        frames = decode(blob, ref, self._limits, self._plans.video.sampling)
+        decoded = time.perf_counter()
+        clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
+        picture = prepare(replace(frames, pixels=clock), plan)
+        done = time.perf_counter()
+        times = StageTimes(
+            fetch=(fetched - began) * 1e3,
+            decode_media=(decoded - fetched + clock.seconds) * 1e3,
+            resize=(done - decoded - clock.seconds) * 1e3,
+        )
+        return picture, times
+
+    def _build(self, request: Request, pictures: tuple[Picture, ...]) -> tuple[Prompt, float]:
+        """The prompt, and milliseconds. Runs in a thread: long texts take long."""
+        began = time.perf_counter()
+        prompt = self._prompts.build(request.messages, pictures, request.tools)
+        return prompt, (time.perf_counter() - began) * 1e3
+
+    def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
+        """Nothing left open, and an answer of that length fits. Raises ContextLengthError."""
+        length, room = len(prompt.ids), self._context - len(prompt.ids)
+        asked = sampling.max_tokens
+        if room < 1:
+            raise ContextLengthError(
+                f"The prompt has {length} tokens and the context holds {self._context}, the answer included.",
+                param="messages",
+                hint="Shorten the text, or send fewer or smaller pictures.",
+            )
+        if asked is not None and asked > room:
+            raise ContextLengthError(
+                f"The prompt has {length} tokens and max_tokens is {asked}; the context holds {self._context}.",
+                param="max_tokens",
+                hint=f"Ask for at most {room} tokens.",
+            )
+        return self._defaults.fill(replace(sampling, max_tokens=asked or room))
+
+    def _check_alive(self) -> None:
+        if self._over or self._loop is None:
+            raise EngineError(self._over or "The model was not started.")
+
+    # --- between the two threads -----------------------------------------------------------------------------------
+
+    async def _next(self, queue: asyncio.Queue[TokenOut | None]) -> TokenOut:
+        """What the engine says next of one request; EngineError when that is a failure."""
+        out = await queue.get()
+        if out is None or out.finish_reason == "error":
+            raise EngineError((out.error if out else self._over) or "The engine failed.")
+        return out
+
+    def _emit(self, outs: list[TokenOut]) -> None:
+        """Called in the engine's thread."""
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._deliver, outs)
+
+    def _on_end(self, cause: BaseException | None) -> None:
+        """Called in the engine's thread, as the last thing it does."""
+        if cause is not None:
+            assert self._loop
+            self._loop.call_soon_threadsafe(self._end_all, "The engine broke down and must be restarted.")
+
+    def _deliver(self, outs: list[TokenOut]) -> None:
+        for out in outs:
+            if out.request_id in self._answers:
+                self._answers[out.request_id].put_nowait(out)
+
+    def _end_all(self, why: str) -> None:
+        self._over = why
+        for queue in self._answers.values():
+            queue.put_nowait(None)
+
+
+class _Answer:
+    """The text of one answer as its tokens come, and why it ended."""
+
+    def __init__(self, sampling: SamplingParams, tokenizer: Tokenizer, stop_ids: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer, sampling.stop)
+        self._wants_logprobs = sampling.logprobs is not None
+        self._stop_ids = frozenset() if sampling.ignore_eos else stop_ids
+        self.num_tokens = 0
+
+    def take(self, out: TokenOut) -> Delta:
+        """One token's share of the answer; the delta that ends it has a finish_reason. The stop token itself is
+        counted, but has neither text nor logprob."""
+        assert out.token is not None
+        self.num_tokens += 1
+        ids, reason = (out.token,), out.finish_reason
+        if out.token in self._stop_ids:
+            return Delta(self._detokenizer.finish(), ids, finish_reason=reason)
+        text = self._detokenizer.push(out.token)
+        if self._detokenizer.stopped:
+            reason = "stop"
+        elif reason is not None:
+            text += self._detokenizer.finish()
+        return Delta(text, ids, self._logprobs(out, out.token), reason)
+
+    def _logprobs(self, out: TokenOut, token: int) -> tuple[TextLogprob, ...]:
+        if not self._wants_logprobs or out.logprob is None:
+            return ()
+        top = tuple((*self._named(other.token), other.logprob) for other in out.top_logprobs)
+        return (TextLogprob(*self._named(token), out.logprob, top),)
+
+    def _named(self, token: int) -> tuple[str, bytes]:
+        raw = self._tokenizer.token_bytes(token)
+        return raw.decode(errors="replace"), raw
+
+
+class _Clock:
+    """Frames as they are read, and the seconds that reading them took."""
+
+    def __init__(self, frames: Iterable[UInt8Array]) -> None:
+        self._frames = frames
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[UInt8Array]:
+        frames = iter(self._frames)
+        while True:
+            began = time.perf_counter()
+            frame = next(frames, None)
+            self.seconds += time.perf_counter() - began
+            if frame is None:
+                return
+            yield frame
+
+
+def _usage(prompt: Prompt, pictures: tuple[Picture, ...], num_tokens: int) -> Usage:
+    tokens = {kind: sum(p.num_tokens for p in pictures if p.kind == kind) for kind in ("image", "video")}
+    return Usage(len(prompt.ids), num_tokens, tokens["image"], tokens["video"])
+
+
+def _device(name: str) -> torch.device:
+    """The device of a setting. Raises SettingsError when this machine has none of that name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"There is no device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use.",
+            param="device",
+        )
+    return device
+
+
+def _described(device: torch.device) -> str:
+    """A device for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
