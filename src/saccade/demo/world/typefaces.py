@@ -15,7 +15,7 @@ from saccade.demo.world.sample import UInt8Array, World
 
 FOLDER = Path(__file__).resolve().parent.parent / "fonts"
 _EM = 1024
-_CACHED_FONTS = 2500
+_CACHED_FONTS = 6000
 
 
 class Glyph(NamedTuple):
