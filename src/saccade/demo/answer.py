@@ -8,24 +8,20 @@ import torch
 
 from saccade.demo.world.sample import Sample
 from saccade.engine.core import Engine, EngineRequest
-from saccade.media.pixels import ImagePlan, VideoPlan, prepare
+from saccade.media.fetch import MediaLimits
+from saccade.media.pixels import Plans, prepare
 from saccade.model.weights import load
 from saccade.text.prompt import PromptBuilder
-from saccade.text.tokenizer import Detokenizer, Tokenizer
+from saccade.text.tokenizer import Detokenizer
 from saccade.types import Frames, MediaPart, MediaRef, Message, Picture, SamplingParams, TextPart
-
-SAMPLE_FPS = 2.0
-"""Frames of a video sample are half a second apart."""
 
 
 class Answerer:
     """A loaded checkpoint that answers one question at a time."""
 
     def __init__(self, directory: Path, *, device: str = "cpu", dtype: str = "float32", max_tokens: int = 1500) -> None:
-        self.tokenizer = Tokenizer.from_dir(directory)
         self.prompts = PromptBuilder.from_dir(directory)
-        self.image_plan = ImagePlan.from_dir(directory)
-        self.video_plan = VideoPlan.from_dir(directory)
+        self.plans = Plans.from_dir(directory, MediaLimits())
         model = load(directory, dtype=dtype, device=torch.device(device))
         self.engine = Engine(model, stop_ids=(256, 258), max_context=8192)
         self.max_tokens = max_tokens
@@ -38,7 +34,7 @@ class Answerer:
         prompt = self.prompts.build((message,), pictures)
         sampling = SamplingParams(temperature=0.0, max_tokens=self.max_tokens)
         self.engine.submit(EngineRequest("eval", prompt, pictures, sampling))
-        text = Detokenizer(self.tokenizer, ())
+        text = Detokenizer(self.prompts.tokenizer, ())
         out = []
         while self.engine.has_work:
             for token in self.engine.step():
@@ -52,7 +48,13 @@ class Answerer:
         """The sample's frames as the media room would hand them on."""
         if not len(sample.frames):
             return ()
-        if len(sample.frames) == 1:
-            return (prepare(Frames("image", tuple(sample.frames), (0,), 0.0, "sample"), self.image_plan),)
-        frames = Frames("video", tuple(sample.frames), tuple(range(len(sample.frames))), SAMPLE_FPS, "sample")
-        return (prepare(frames, self.video_plan),)
+        still = len(sample.frames) == 1
+        frames = Frames(
+            kind="image" if still else "video",
+            pixels=tuple(sample.frames),
+            size=sample.frames.shape[1:3],
+            indices=tuple(range(len(sample.frames))),
+            fps=0.0 if still else 2 / (sample.timestamps[1] - sample.timestamps[0]),
+            digest="sample",
+        )
+        return (prepare(frames, self.plans.image if still else self.plans.video),)

@@ -1,4 +1,4 @@
-"""Short clips of coloured figures, two frames a second, in which one or two things happen; with questions.
+"""Short clips of coloured figures, about two frames a second, in which one or two things happen; with questions.
 
 Time 0 is the first frame. An event's time is the time of the first frame that shows it: the first frame with the
 figure, without it, in its new colour, at another place than the frame before (start), at the same place again (stop).
@@ -21,7 +21,8 @@ from saccade.demo.world.paper import Asked, choose
 from saccade.demo.world.sample import Sample, Turn, UInt8Array, World, no_letters
 from saccade.demo.world.shapes import said
 
-SECONDS_A_FRAME = 0.5
+USUAL_PACE = 0.5
+"""Seconds from frame to frame in most clips; a sampler that rounds to a real video's frames gives other ones too."""
 _EVENTS = ("appears", "leaves", "changes", "starts", "stops", "moves", "stays")
 _GAP = 4
 _TRIES = 12
@@ -87,8 +88,9 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     pixels = np.stack(sheets)
     if rng.random() < 0.35:
         pixels = _noisy(rng, pixels)
-    turns = choose(rng, _questions(rng, world, actors, frames), 4)
-    stamps = tuple((i + 0.5) * SECONDS_A_FRAME for i in range(0, frames, 2))
+    pace = USUAL_PACE if rng.random() < 0.5 else float(rng.uniform(0.4, 0.75))
+    turns = choose(rng, _questions(rng, world, actors, frames, pace), 4)
+    stamps = tuple((i + 0.5) * pace for i in range(0, frames, 2))
     return Sample("video", pixels, stamps, turns, no_letters())
 
 
@@ -170,11 +172,13 @@ def _noisy(rng: np.random.Generator, pixels: UInt8Array) -> UInt8Array:
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
-def _questions(rng: np.random.Generator, world: World, actors: tuple[Actor, ...], frames: int) -> list[Asked]:
+def _questions(
+    rng: np.random.Generator, world: World, actors: tuple[Actor, ...], frames: int, pace: float
+) -> list[Asked]:
     ask_plain = partial(plain, rng, world)
     events = Counter(actor.event for actor in actors)
     pool: list[Asked] = [
-        (1.0, partial(_describe, rng, world, actors)),
+        (1.0, partial(_describe, rng, world, actors, pace)),
         (0.15, partial(refusal_turn, rng, world.wording)),
     ]
     if not events["appears"] and not events["leaves"]:
@@ -183,42 +187,42 @@ def _questions(rng: np.random.Generator, world: World, actors: tuple[Actor, ...]
         kind, name = actor.figure.kind, actor.figure.name
         if actor.at:
             called = kind if actor.event == "changes" or rng.random() < 0.3 else name
-            pool.append((2.5, partial(_when, rng, world, actor, called)))
+            pool.append((2.5, partial(_when, rng, world, actor, called, pace)))
         if actor.event in ("appears", "leaves") and events[actor.event] == 1:
             pool.append((1.2, partial(ask_plain, "video_what", said(f"the {name}"), about=actor.event)))
         if actor.step != (0, 0):
             pool.append((1.2, partial(ask_plain, "video_what", said(actor.direction), about="moves", name=name)))
         if actor.event == "changes":
-            pool.append((1.2, partial(_color, rng, world, actor, frames)))
+            pool.append((1.2, partial(_color, rng, world, actor, frames, pace)))
         elif actor.event != "leaves" or actor.at > 1:
             pool.append((0.3, partial(ask_plain, "color", said(actor.figure.color), name=kind)))
     return pool
 
 
-def _when(rng: np.random.Generator, world: World, actor: Actor, called: str) -> Turn:
-    seconds = actor.at * SECONDS_A_FRAME
+def _when(rng: np.random.Generator, world: World, actor: Actor, called: str, pace: float) -> Turn:
+    seconds = actor.at * pace
     question = ask("when", rng, world.wording, event=actor.event, name=called)
     return Turn("when", question, f"At {seconds:.1f} seconds.", {"seconds": seconds})
 
 
-def _color(rng: np.random.Generator, world: World, actor: Actor, frames: int) -> Turn:
+def _color(rng: np.random.Generator, world: World, actor: Actor, frames: int, pace: float) -> Turn:
     """The colour of an actor at the time of one of the frames."""
     frame = int(rng.integers(frames))
     figure = actor.seen(frame)
     assert figure is not None, "only a figure that stays is asked"
-    seconds = f"{frame * SECONDS_A_FRAME:.1f}"
+    seconds = f"{frame * pace:.1f}"
     return plain(rng, world, "video_what", said(figure.color), about="color", name=figure.kind, seconds=seconds)
 
 
-def _describe(rng: np.random.Generator, world: World, actors: tuple[Actor, ...]) -> Turn:
+def _describe(rng: np.random.Generator, world: World, actors: tuple[Actor, ...], pace: float) -> Turn:
     """What each actor does, one sentence each, in order of time, those at once from left to right."""
     ordered = sorted(actors, key=lambda a: (a.at, a.figure.centre))
-    return plain(rng, world, "describe", " ".join(_story(actor) for actor in ordered), what="video")
+    return plain(rng, world, "describe", " ".join(_story(actor, pace) for actor in ordered), what="video")
 
 
-def _story(actor: Actor) -> str:
+def _story(actor: Actor, pace: float) -> str:
     label = said(actor.figure.label)[:-1]
-    time = f"at {actor.at * SECONDS_A_FRAME:.1f} seconds"
+    time = f"at {actor.at * pace:.1f} seconds"
     if actor.event == "changes":
         return f"{label} turns {actor.color} {time}."
     if actor.event == "moves":
