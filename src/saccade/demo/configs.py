@@ -72,7 +72,7 @@ def tokenizer() -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": number, "content": name, **flags, "special": name.startswith("<|")}
+            {"id": number, "content": name, **flags, "special": number <= TOKEN_IDS["<|video_pad|>"]}
             for name, number in TOKEN_IDS.items()
         ],
         "normalizer": {"type": "NFC"},

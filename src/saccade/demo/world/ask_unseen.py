@@ -39,7 +39,7 @@ _WRITTEN: dict[str, str] = {
         / What did the customer pay overall? / So how much was it all together?
         / Add-up at the end of the receipt? / What number stands beside TOTAL?
         / I need the overall amount for my expenses / how expensive was this shopping trip
-        / Check the receipt and report its final sum. / What was the bill? / How many euros or dollars in The end amount?
+        / Check the receipt and report its final sum. / What was the bill? / How many euros or dollars in total?
         / the figure in the total line / What does the shop charge overall? / Tell me how much it came to
         / What is the whole bill? / The overall price, please / how much did we spend / Final sum?
         / What is payable? / Look at the receipt: what is the end sum? / The end amount?

@@ -187,9 +187,9 @@ def _questions(rng: np.random.Generator, world: World, scene: _Scene) -> list[As
             pool.append((0.8, partial(_locate, rng, world, scene.canvas, figure)))
             pool.append((0.8, partial(ask_plain, "position", said(_ninth(scene.canvas, figure)), name=figure.name)))
             pool += [
-                (0.3, partial(ask_plain, "position", said(there), name=figure.name, side=side))
+                (0.7, partial(ask_plain, "position", said(there), name=figure.name, side=side))
                 for side in _SIDES
-                if (there := _neighbour(scene.figures, figure, side)) and (there != "nothing" or rng.random() < 0.3)
+                if (there := _neighbour(scene.figures, figure, side)) and (there != "nothing" or rng.random() < 0.06)
             ]
             if sign:
                 name = f"{'digit' if sign.isdigit() else 'letter'} on the {figure.name}"
