@@ -66,7 +66,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
         pool.append((0.25, lambda: absent(rng, world, other, "field")))
     if checks:
         box = list(checks)[write.below(len(checks))]
-        pool.append((2.5, lambda: plain(rng, world, "checked", "Yes." if form.checks[box] else "No.", name=box)))
+        pool.append((3.6, lambda: plain(rng, world, "checked", "Yes." if form.checks[box] else "No.", name=box)))
         pool.append((1.0, lambda: located(rng, world, canvas, checks[box], box, "checkbox")))
     return finish(canvas, "form", choose(rng, pool), rng, world)
 

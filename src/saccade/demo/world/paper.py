@@ -23,6 +23,9 @@ _CELL = 32
 _SMALL, _FULL, _LARGE, _SIDE = 320, 1200, 1900, 832
 """Patches of 16x16 of a picture at stage 0, of an ordinary and of a large one, and the longest side in pixels."""
 
+_ROOMY = ((25, 19), (25, 17), (24, 18), (23, 17), (22, 20), (20, 20), (19, 25), (18, 24), (26, 18), (20, 16), (25, 14))
+"""Sizes of large pictures in cells of 32 pixels, width and height."""
+
 
 # --- colours ---------------------------------------------------------------------------------------------------------
 
@@ -135,22 +138,29 @@ class Paper:
 
         Raises Overflow when the final picture would be larger than this paper allows.
         """
-        sides = []
-        for need in (width, height):
-            cells = max(1, int(np.ceil(need / self.zoom / _CELL)))
-            if rng.random() < slack:
-                cells += int(rng.integers(1, 4))
-            sides.append(cells * _CELL)
-        if sides[0] == sides[1] == _CELL:
-            sides[0] *= 2
-        if sides[0] * sides[1] > self.patches * 256 or max(sides) > _SIDE:
-            raise Overflow(f"{sides[0]}x{sides[1]}")
+        cells = [max(1, int(np.ceil(need / self.zoom / _CELL))) for need in (width, height)]
+        if cells == [1, 1]:
+            cells[0] = 2
+        if not self._fits(cells):
+            raise Overflow(f"{cells[0] * _CELL}x{cells[1] * _CELL}")
+        roomy = [room for room in _ROOMY if self._fits(room) and room[0] >= cells[0] and room[1] >= cells[1]]
+        if self.patches == _LARGE and roomy:
+            cells = [*roomy[int(rng.integers(len(roomy)))]]
+        else:
+            for side in (0, 1):
+                more = [*cells]
+                more[side] += int(rng.integers(1, 4)) if rng.random() < slack else 0
+                cells = more if self._fits(more) else cells
+        sides = [count * _CELL for count in cells]
         drawn = [int(np.ceil(side * self.zoom)) for side in sides]
         if self.zoom != 1.0:
             drawn[int(rng.integers(2))] += int(rng.integers(0, 24))
         canvas = Canvas(drawn[0], drawn[1], ground)
         canvas.final = (sides[0], sides[1])
         return canvas
+
+    def _fits(self, cells: Sequence[int]) -> bool:
+        return cells[0] * cells[1] * 4 <= self.patches and max(cells) * _CELL <= _SIDE
 
 
 def dress(canvas: Canvas, rng: np.random.Generator) -> None:

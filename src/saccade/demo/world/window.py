@@ -110,7 +110,7 @@ def _pool(
     states = [pair for e in plan.elements for pair in zip(e.texts, e.on, strict=False) if e.what in ("check", "radio")]
     if states:
         name, on = states[write.below(len(states))]
-        pool.append((2.0, lambda: plain(rng, world, "checked", "Yes." if on else "No.", name=name)))
+        pool.append((2.8, lambda: plain(rng, world, "checked", "Yes." if on else "No.", name=name)))
     what = ("button", "button", "field", "checkbox")[write.below(4)]
     other = {"button": write.action, "field": write.label, "checkbox": write.switch}[what]()
     if other.lower() not in plan.text.lower():
