@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import saccade
 from saccade.backends.base import Backend, Echo
 from saccade.backends.native import Native
 from saccade.engine import core
 from saccade.engine.sampler import Choice
 from saccade.errors import ContextLengthError, EngineError, RequestError
-from saccade.kernels import select
-from saccade.media.fetch import MediaLimits
-from saccade.model.config import ModelConfig
-from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.shards import read_json
-from saccade.model.weights import save
 from saccade.types import Delta, Message, Request, SamplingParams, TextPart, TokenLogprob
 
 TEXT = "Grüße: 你好, naïve 👩‍🚀 and plain words."
@@ -33,30 +24,6 @@ CONTEXT = 600
 
 def request(text: str = TEXT, **sampling: Any) -> Request:
     return Request("r", "m", (Message("user", (TextPart(text),)),), SamplingParams(**sampling))
-
-
-@pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's small files with a still smaller model of random weights."""
-    bundled = Path(saccade.__file__).parent / "demo" / "checkpoint"
-    directory = tmp_path_factory.mktemp("small")
-    for file in bundled.glob("*.j*"):
-        shutil.copy(file, directory)
-    raw = read_json(bundled / "config.json")
-    raw["text_config"] |= {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
-    raw["vision_config"] |= {"depth": 6, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2}
-    raw["vision_config"]["out_hidden_size"] = 32
-    model = Qwen3VL(ModelConfig.from_dict(raw), select("cpu"))
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(float(name.endswith("norm.weight")), 0.2, generator=generator)
-    save(model, directory)
-    return directory
-
-
-def load(directory: Path, **settings: Any) -> Native:
-    return Native.load(directory, **{"name": "small", "limits": MediaLimits(), "max_context": CONTEXT} | settings)
 
 
 class Parrot:
@@ -89,7 +56,7 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         if request.param == "echo":
             return Echo(context=CONTEXT, delay=0.0005)
         monkeypatch.setattr(core, "Sampler", Parrot)
-        return load(request.getfixturevalue("small_checkpoint"))
+        return request.getfixturevalue("load")(max_context=CONTEXT)
 
     async def run(scene: Scene) -> None:
         backend = make()
@@ -265,9 +232,9 @@ def test_echo_waits_between_tokens() -> None:
     asyncio.run(scene())
 
 
-def test_an_empty_stop_string_is_refused(small_checkpoint: Path) -> None:
+def test_an_empty_stop_string_is_refused(load: Callable[..., Native]) -> None:
     async def scene() -> None:
-        backend = load(small_checkpoint)
+        backend = load()
         await backend.start()
         with pytest.raises(RequestError, match="empty"):
             await told(backend.generate(request(stop=("",))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import weakref
 from collections.abc import Callable, Iterable
@@ -332,3 +333,21 @@ def test_places_follow_spans_in_any_order() -> None:
     assert rows.tolist() == [3, 4, 5, 6, 9, 10, 12, 13]
     assert source.tolist() == [2, 3, 4, 5, 0, 1, 4, 5]
     assert all(b > a for a, b in pairwise(rows.tolist()))
+
+
+@pytest.mark.gpu
+def test_an_accelerator_says_the_same(model: Qwen3VL, ask: Ask) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = copy.deepcopy(model).cuda()
+    greedy = [
+        ask(9, [picture(), picture(96, 32, 1)], ignore_eos=True, max_tokens=40, logprobs=3),
+        ask(30, seed_of_ids=3),
+    ]
+    here, there = run(fresh(model), *greedy), run(fresh(device), *greedy)
+    for request in greedy:
+        assert ids(there[request.id]) == ids(here[request.id])
+        told = [[out.logprob for out in outs[request.id]] for outs in (here, there)]
+        torch.testing.assert_close(*map(torch.tensor, told), atol=1e-4, rtol=0)
+    alone = {r.id: ids(run(fresh(device), r)[r.id]) for r in mixed(ask)}
+    assert {id: ids(outs) for id, outs in run(fresh(device), *mixed(ask)).items()} == alone

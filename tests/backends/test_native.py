@@ -1,0 +1,273 @@
+"""The corridor: real pictures through real rooms, with faults planted in each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+import saccade
+from saccade.backends import native
+from saccade.backends.native import Native
+from saccade.engine import core
+from saccade.engine.sequence import Sequence
+from saccade.errors import EngineError, MediaError, SettingsError
+from saccade.media.fetch import MediaLimits
+from saccade.types import Delta, MediaPart, MediaRef, Message, Part, Request, SamplingParams, TextPart
+
+Load = Callable[..., Native]
+FONT = Path(saccade.__file__).parent / "demo" / "fonts" / "DejaVuSans.ttf"
+
+
+def png(pixels: np.ndarray | Image.Image) -> bytes:
+    file = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def noise(height: int = 64, width: int = 96, seed: int = 0) -> bytes:
+    return png(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def clip(num_frames: int, rate: int) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(num_frames):
+            pixels = np.full((64, 64, 3), 255 * number // num_frames, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
+def request(*pictures: bytes, text: str = "What is it?", **sampling: Any) -> Request:
+    parts: list[Part] = [MediaPart(MediaRef("image", f"content[{n}]", data=data)) for n, data in enumerate(pictures)]
+    params = SamplingParams(**({"max_tokens": 20, "ignore_eos": True} | sampling))
+    return Request("r", "small", (Message("user", (*parts, TextPart(text))),), params)
+
+
+async def told(deltas: AsyncIterator[Delta]) -> list[Delta]:
+    return [delta async for delta in deltas]
+
+
+async def ids(backend: Native, asked: Request) -> list[int]:
+    return [id for delta in await told(backend.generate(asked)) for id in delta.token_ids]
+
+
+def play(backend: Native, scene: Callable[[Native], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await backend.start()
+        try:
+            await scene(backend)
+        finally:
+            await backend.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+@pytest.mark.parametrize("size", [(448, 448), (640, 320)])
+def test_reads_what_is_printed(shared: Path, size: tuple[int, int]) -> None:
+    lines = ["Sunday morning", "fresh bread 4.20", "open until noon"]
+    page = Image.new("RGB", size, "white")
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(page).text((24, 30 + 60 * number), line, "black", ImageFont.truetype(str(FONT), 24))
+
+    async def scene(backend: Native) -> None:
+        asked = request(png(page), text="Read all the text in the image.", max_tokens=200, ignore_eos=False)
+        deltas = await told(backend.generate(asked))
+        assert text_of(deltas) == "\n".join(lines)
+        assert deltas[-1].finish_reason == "stop"
+
+    play(Native.load(shared / "demo-checkpoint", name="demo", limits=MediaLimits()), scene)
+
+
+def test_counts_and_times(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        (*_, last) = await told(backend.generate(request(noise(64, 96), noise(32, 320))))
+        assert last.usage is not None
+        assert last.usage.image_tokens == 6 + 10
+        assert last.usage.video_tokens == 0
+        assert last.usage.completion_tokens == 20
+        times = last.times
+        assert times is not None
+        stages = (times.fetch, times.decode_media, times.resize, times.tokenize, times.queue, times.vision)
+        assert all(stage > 0 for stage in (*stages, times.prefill, times.decode))
+        assert times.first_token > times.vision + times.prefill
+
+    play(load(), scene)
+
+
+def test_a_video_goes_the_same_way(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        parts = (MediaPart(MediaRef("video", "content[0]", data=clip(40, 10))), TextPart("When?"))
+        asked = Request("r", "small", (Message("user", parts),), SamplingParams(max_tokens=3, ignore_eos=True))
+        (*_, last) = await told(backend.generate(asked))
+        assert last.usage is not None
+        assert last.usage.image_tokens == 0
+        assert last.usage.video_tokens == 4 * 4  # 4 s at 2 frames a second are 4 pairs, of 64x64
+        assert last.times is not None
+        assert last.times.decode_media > 0
+        assert last.times.resize > 0
+
+    play(load(), scene)
+
+
+def test_the_card_tells_what_is_served(load: Load) -> None:
+    card = load(max_context=300).card()
+    assert (card.id, card.context) == ("small", 300)
+    assert card.facts["dtype"] == "float32"
+    assert card.facts["device"].startswith("cpu")
+    assert load().card().context == 8192
+
+
+def test_settings_that_no_machine_can_meet(load: Load) -> None:
+    with pytest.raises(SettingsError, match="8192"):
+        load(max_context=8193)
+    with pytest.raises(SettingsError, match="cuda:99"):
+        load(device="cuda:99")
+
+
+def test_same_seed_same_tokens_whatever_else_runs(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        wild = request(noise(), temperature=2.0, seed=5)
+        alone = await ids(backend, wild)
+        together = await asyncio.gather(*(ids(backend, a) for a in (request(temperature=2.0), wild, request(), wild)))
+        assert together[1] == together[3] == alone
+        assert len(set(alone)) > 5
+        assert together[0] != await ids(backend, request(temperature=2.0)), "without a seed each answer is new"
+
+    play(load(), scene)
+
+
+def test_logprobs_are_in_words(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        deltas = await told(backend.generate(request(noise(), logprobs=3, temperature=0.0)))
+        for delta in deltas:
+            (entry,) = delta.logprobs
+            assert len(entry.top) == 3
+            assert entry.top[0] == (entry.text, entry.raw, entry.logprob), "greedy takes the likeliest"
+            assert [p for *_, p in entry.top] == sorted((p for *_, p in entry.top), reverse=True)
+
+    play(load(), scene)
+
+
+def test_the_checkpoint_s_sampling_is_the_default(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        assert await ids(backend, request()) == await ids(backend, request(temperature=0.0))
+
+    play(load(), scene)
+
+
+@pytest.mark.parametrize("broken", [b"", b"no picture", noise()[:200]])
+def test_a_picture_that_is_none_harms_only_its_own_request(load: Load, broken: bytes) -> None:
+    async def scene(backend: Native) -> None:
+        good = asyncio.create_task(ids(backend, request(noise())))
+        with pytest.raises(MediaError) as refused:
+            await told(backend.generate(request(noise(), broken)))
+        assert refused.value.param == "content[1]"
+        assert len(await good) == 20
+        assert backend.ready
+
+    play(load(), scene)
+
+
+def test_media_work_stays_off_the_event_loop(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+    for name in ("decode", "prepare"):
+        plain = getattr(native, name)
+
+        def noted(*args: Any, plain: Any = plain) -> Any:
+            places.append(threading.current_thread().name)
+            return plain(*args)
+
+        monkeypatch.setattr(native, name, noted)
+
+    async def scene(backend: Native) -> None:
+        await ids(backend, request(noise()))
+        assert len(places) == 4  # two of them for the pixel of the start
+        assert all(place.startswith("saccade-media") for place in places)
+
+    play(load(), scene)
+
+
+def test_a_failing_sequence_is_one_error(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Sequence.decode
+
+    def decode(self: Sequence) -> Any:
+        if len(self._prompt.spans) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self)
+
+    monkeypatch.setattr(Sequence, "decode", decode)
+
+    async def scene(backend: Native) -> None:
+        good = asyncio.create_task(ids(backend, request(noise())))
+        with pytest.raises(EngineError, match="memory"):
+            await told(backend.generate(request(noise(), noise())))
+        assert len(await good) == 20
+        assert backend.ready
+
+    play(load(), scene)
+
+
+def test_a_broken_engine_ends_all_and_says_so(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(backend: Native) -> None:
+        running = asyncio.create_task(ids(backend, request(max_tokens=2000)))
+        await asyncio.sleep(0.05)
+
+        def lost(self: Sequence) -> Any:
+            raise torch.AcceleratorError("unspecified launch failure", 719)
+
+        monkeypatch.setattr(core.Sequence, "begin", lost)
+        for task in (asyncio.create_task(ids(backend, request())), running):
+            with pytest.raises(EngineError, match="restarted"):
+                await task
+        assert not backend.alive()
+        assert not backend.ready
+        with pytest.raises(EngineError, match="restarted"):
+            await ids(backend, request())
+
+    play(load(), scene)
+
+
+def test_a_model_of_nan_does_not_start(load: Load) -> None:
+    async def scene() -> None:
+        backend = load()
+        with torch.no_grad():
+            backend._worker._engine._model.language.norm.weight.fill_(torch.nan)
+        with pytest.raises(EngineError, match="no finite"):
+            await backend.start()
+        assert not backend.ready
+
+    asyncio.run(scene())
+
+
+def test_an_abandoned_answer_leaves_the_engine_at_once(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        deltas = backend.generate(request(noise(), max_tokens=5000))
+        await anext(deltas)
+        engine = backend._worker._engine
+        assert engine.has_work
+        await deltas.aclose()
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if not engine.has_work:
+                break
+        assert not engine.has_work
+        assert backend._answers == {}
+
+    play(load(), scene)

@@ -1,0 +1,98 @@
+"""The engine's thread: serves, sleeps, closes, and tells when it broke."""
+
+from __future__ import annotations
+
+import threading
+from queue import Queue
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.worker import Worker
+from saccade.model.qwen3vl import Qwen3VL
+from saccade.types import Prompt, SamplingParams, TokenOut
+
+
+def request(id: str, length: int = 5, max_tokens: int = 8) -> EngineRequest:
+    positions = np.broadcast_to(np.arange(length), (3, length))
+    params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
+    return EngineRequest(id, Prompt(tuple(range(length)), (), positions, 0), (), params)
+
+
+class Stage:
+    """A worker whose words are kept."""
+
+    def __init__(self, model: Qwen3VL, max_context: int = 512) -> None:
+        self.outs: Queue[TokenOut] = Queue()
+        self.causes: list[BaseException | None] = []
+        self.engine = Engine(model, stop_ids=[], max_context=max_context)
+        self.worker = Worker(self.engine, emit=self._emit, ended=self.causes.append)
+        self.worker.start()
+
+    def _emit(self, outs: list[TokenOut]) -> None:
+        assert threading.current_thread().name == "saccade-engine"
+        for out in outs:
+            self.outs.put(out)
+
+    def until_end_of(self, id: str) -> list[TokenOut]:
+        seen = []
+        while not seen or (seen[-1].request_id, seen[-1].finish_reason is None) != (id, False):
+            seen.append(self.outs.get(timeout=20))
+        return [out for out in seen if out.request_id == id]
+
+
+def test_serves_then_sleeps_then_serves(model: Qwen3VL) -> None:
+    stage = Stage(model)
+    for id in ("a", "b"):
+        stage.worker.submit(request(id))
+        assert [out.finish_reason for out in stage.until_end_of(id)] == [None] * 7 + ["length"]
+    stage.worker.close()
+    assert stage.causes == [None]
+
+
+def test_abort_reaches_a_running_request(model: Qwen3VL) -> None:
+    stage = Stage(model)
+    stage.worker.submit(request("long", max_tokens=500))
+    stage.outs.get(timeout=20)
+    stage.worker.abort("long")
+    stage.worker.abort("unknown")
+    last = stage.until_end_of("long")[-1]
+    assert last.finish_reason == "abort"
+    stage.worker.close()
+
+
+def test_what_the_engine_refuses_ends_with_an_error(model: Qwen3VL) -> None:
+    stage = Stage(model, max_context=10)
+    stage.worker.submit(request("long", length=11))
+    stage.worker.submit(request("short", length=5, max_tokens=2))
+    (refused,) = stage.until_end_of("long")
+    assert refused.finish_reason == "error"
+    assert "11" in (refused.error or "")
+    assert stage.until_end_of("short")[-1].finish_reason == "length"
+    stage.worker.close()
+
+
+def test_close_does_not_wait_for_the_answers(model: Qwen3VL) -> None:
+    stage = Stage(model)
+    stage.worker.submit(request("long", max_tokens=500))
+    stage.outs.get(timeout=20)
+    stage.worker.close()
+    stage.worker.close()
+    assert not stage.worker.alive
+    assert stage.causes == [None]
+    assert stage.engine.has_work
+
+
+def test_a_break_is_told_with_its_cause(model: Qwen3VL, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(model)
+
+    def broken() -> Any:
+        raise MemoryError("planted")
+
+    monkeypatch.setattr(stage.engine, "step", broken)
+    stage.worker.submit(request("a"))
+    stage.worker._thread.join(timeout=20)
+    assert not stage.worker.alive
+    assert [type(cause) for cause in stage.causes] == [MemoryError]
