@@ -255,3 +255,11 @@ def test_one_core_draws_a_hundred_pictures_a_second() -> None:
     for i in range(100):
         draw(4, i, World(stage=0.5))
     assert time.process_time() - start < 1.0
+
+
+def test_what_a_kind_draws_does_not_hang_on_how_the_kind_was_drawn() -> None:
+    large = Counter[str]()
+    for i in range(900):
+        sample = draw(6, i, World())
+        large[sample.kind] += sample.frames.shape[1] * sample.frames.shape[2] // 256 > 1200
+    assert sum(large[kind] > 0 for kind in TEXT) >= 3

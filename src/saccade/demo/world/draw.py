@@ -58,10 +58,10 @@ def draw(seed: int, index: int, world: World) -> Sample:
     """Sample `index` of the endless series `seed`: the same arguments give the same bytes, in any process."""
     rng = np.random.default_rng((seed, index))
     kinds = weights(world)
-    for attempt in range(_TRIES):
+    for attempt in range(_TRIES):  # (seed, index, 0) would seed the same series as (seed, index), hence the 1 below
         kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
         try:
-            return _SCENES[kind](np.random.default_rng((seed, index, attempt)), world)
+            return _SCENES[kind](np.random.default_rng((seed, index, 1 + attempt)), world)
         except Overflow:
             continue
     raise RuntimeError(f"no {kind} fits its page in {_TRIES} tries (seed {seed}, index {index}, {world})")
