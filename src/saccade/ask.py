@@ -34,11 +34,15 @@ def kind_of(name: str, head: bytes) -> MediaKind:
     return "video" if name.lower().endswith(_VIDEO_SUFFIXES) else "image"
 
 
-async def ask(backend: Backend, parts: tuple[Part, ...], sampling: SamplingParams, *, as_json: bool) -> None:
-    """Print the answer as it comes and the table of times, or all of it as one JSON object."""
-    begin = time.perf_counter()
+async def ask(
+    backend: Backend, parts: tuple[Part, ...], sampling: SamplingParams, *, as_json: bool, begun: float
+) -> None:
+    """Print the answer as it comes and the table of times, or all of it as one JSON object.
+
+    `begun` is when loading the model began, by time.perf_counter().
+    """
     await backend.start()
-    loading = time.perf_counter() - begin
+    loading = time.perf_counter() - begun
     request = Request("ask", backend.card().id, (Message("user", parts),), sampling)
     text = ""
     try:
@@ -47,6 +51,8 @@ async def ask(backend: Backend, parts: tuple[Part, ...], sampling: SamplingParam
                 text += delta.text
                 if not as_json:
                     print(delta.text, end="", flush=True)
+    except MediaError as error:
+        raise MediaError(f"{error.param}: {error.message}", hint=error.hint) from None
     finally:
         await backend.close()
         if text and not as_json:
@@ -55,7 +61,8 @@ async def ask(backend: Backend, parts: tuple[Part, ...], sampling: SamplingParam
     assert delta.usage, "and usage"
     if as_json:
         told = {"model": request.model, "answer": text, "finish_reason": delta.finish_reason}
-        print(json.dumps({**told, "usage": asdict(delta.usage), "timings": asdict(delta.times)}, ensure_ascii=False))
+        timings = {f"{stage}_ms": round(spent, 3) for stage, spent in asdict(delta.times).items()}
+        print(json.dumps({**told, "usage": asdict(delta.usage), "timings": timings}, ensure_ascii=False))
     else:
         terminal.show_times(delta.times, delta.usage, loading)
 
@@ -63,12 +70,12 @@ async def ask(backend: Backend, parts: tuple[Part, ...], sampling: SamplingParam
 def _media(name: str, max_file_bytes: int) -> MediaRef:
     if re.match(r"(https?|data):", name):
         return MediaRef("video" if name.startswith("data:video/") else kind_of(name, b""), name[:80], url=name)
-    path = Path(name).expanduser()
     try:
-        if path.stat().st_size > max_file_bytes:
-            raise MediaError(f"{name} has more than {max_file_bytes} bytes.", hint="Raise --max-file-bytes.")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
+        with Path(name).expanduser().open("rb") as file:
+            data = file.read(max_file_bytes + 1)  # never more: it may be a device without an end
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte, ~nobody
         reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise MediaError(f"{name} cannot be read: {reason}.") from None
+    if len(data) > max_file_bytes:
+        raise MediaError(f"{name} has more than {max_file_bytes} bytes.", hint="Raise --max-file-bytes.")
     return MediaRef(kind_of(name, data[:16]), name, data=data)

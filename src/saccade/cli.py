@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,7 @@ def _root(
 @with_settings(*Settings.model_fields)
 def serve(settings: Settings) -> None:
     """Answer requests over an OpenAI-compatible HTTP interface."""
-    begin = time.perf_counter()
+    begun = time.perf_counter()
     from saccade.server.run import bind, run
 
     listener = bind(settings.host, settings.port)
@@ -120,7 +121,7 @@ def serve(settings: Settings) -> None:
 
     def announce() -> None:
         host, port = listener.getsockname()[:2]
-        terminal.announce(backend.card(), host, port, time.perf_counter() - begin)
+        terminal.announce(backend.card(), host, port, time.perf_counter() - begun)
 
     web = create_app(backend, max_body_bytes=settings.max_body_bytes)
     run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
@@ -129,32 +130,33 @@ def serve(settings: Settings) -> None:
 @app.command()
 @with_settings(*LocalSettings.model_fields)
 def ask(
-    question: Annotated[list[str], typer.Argument(metavar="[PICTURE]... QUESTION", help="Files, then the question.")],
+    *,
+    pictures: Annotated[list[str] | None, typer.Argument(metavar="PICTURE", help="Files, videos too.")] = None,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="In one argument: quote it.")],
     max_tokens: Annotated[int, typer.Option(min=1, metavar="INT", help="Longest answer, in tokens.")] = 1024,
     temperature: Annotated[
         float | None,
         typer.Option(min=0, max=2, metavar="NUMBER", help="0: always the likeliest token; unset: as the model says."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text and table.")] = False,
-    *,
     settings: Settings,
 ) -> None:
     """Ask about pictures and videos, here in the terminal.
 
     The answer goes to standard output, and where the time went to standard error.
     """
+    begun = time.perf_counter()
     import asyncio
 
     from saccade.ask import ask as answer
     from saccade.ask import parts_of
     from saccade.types import SamplingParams
 
-    *files, words = question
-    if Path(words).is_file():
-        raise SettingsError(f"The last argument is the question, and {words} is a file.", hint="Add a question.")
-    parts = parts_of(files, words, settings.max_file_bytes)
+    if os.path.isfile(question):  # Path.is_file raises for a name as long as a question may be
+        raise SettingsError(f"The last argument is the question, and {question} is a file.", hint="Add a question.")
+    parts = parts_of(pictures or (), question, settings.max_file_bytes)
     sampling = SamplingParams(temperature=temperature, max_tokens=max_tokens)
-    asyncio.run(answer(_load(settings), parts, sampling, as_json=json))
+    asyncio.run(answer(_load(settings), parts, sampling, as_json=json, begun=begun))
 
 
 @app.command()
@@ -218,7 +220,7 @@ def evaluate(
     names = [row.name for row in ROWS]
     for name in only or ():
         if name not in names:
-            raise SettingsError(f"There is no row {name!r}.", hint=f"Rows: {', '.join(names)}.")
+            raise SettingsError(f"There is no row {name!r}.", hint=f"Rows: {'; '.join(names)}.")
     directory = resolve(settings.model, offline=settings.offline, source=settings.source)
     options = EvalOptions(directory, items, seed, workers, tuple(only or ()), keep_answers=report is not None)
     figures = measure(options)

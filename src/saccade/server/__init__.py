@@ -1,1 +1,1 @@
-"""The OpenAI-compatible HTTP API over a backend; no engine, no model and no torch in here."""
+"""HTTP: the OpenAI-compatible interface of a backend."""

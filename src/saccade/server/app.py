@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from saccade.server.chat import INTERNAL, chat_routes
 
 MAX_BODY_BYTES = 64 * 2**20
 RETRY_SECONDS = 1
+_log = logging.getLogger(__name__)
 
 
 def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
@@ -61,6 +63,8 @@ def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES) -> Fas
 async def _known(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
     headers = {"retry-after": str(RETRY_SECONDS)} if isinstance(error, BusyError) else None
+    if error.status >= 500:
+        _log.error("%s", error.message)
     return JSONResponse(error.to_openai(), error.status, headers)
 
 

@@ -123,6 +123,7 @@ async def _events(
                 delta, opening = await anext(deltas), b""
             yield opening + answer.piece(delta) + answer.ending(delta, include_usage=include_usage)
         except SaccadeError as error:
+            _log.error("A stream failed after it had begun: %s", error.message)
             yield event(error.to_openai())
         except Exception:
             _log.exception("A stream failed after it had begun.")

@@ -49,7 +49,7 @@ def without_idle_fields(fields: dict[str, Any]) -> dict[str, Any]:
     for name, neutral in NEUTRAL:
         if name in fields and not _asks_nothing(fields[name], neutral):
             raise RequestError(
-                f"'{name}' is not supported by this server; it can only be {allowed(neutral)}.",
+                f"'{name}' is not supported by this server; it can only be {' or '.join(allowed(neutral))}.",
                 param=name,
                 code="unsupported_value" if neutral else "unsupported_parameter",
             )
@@ -57,9 +57,9 @@ def without_idle_fields(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in idle}
 
 
-def allowed(neutral: tuple[Any, ...]) -> str:
-    """The values a field may have, in words and in JSON."""
-    return " or ".join(json.dumps(value) for value in (None, *neutral))
+def allowed(neutral: tuple[Any, ...]) -> list[str]:
+    """The values a field may have, in JSON."""
+    return [json.dumps(value) for value in (None, *neutral)]
 
 
 def _asks_nothing(value: object, neutral: tuple[Any, ...]) -> bool:

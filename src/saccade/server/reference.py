@@ -1,0 +1,105 @@
+"""The page docs/api.md: written from the tables that the server itself obeys, so that it cannot promise more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saccade.server.fields import IGNORED, NEUTRAL, allowed
+from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    return _PAGE.format(
+        honoured="\n".join(f"| `{name}` | {field.description} |" for name, field in ChatBody.model_fields.items()),
+        ignored="\n".join(f"| `{name}` | {why} |" for name, why in IGNORED),
+        neutral="\n".join(f"| `{name}` | {_listed(values)} |" for name, values in NEUTRAL),
+        low=f"{LOW_DETAIL_PIXELS:,}",
+    )
+
+
+def _listed(neutral: tuple[Any, ...]) -> str:
+    return ", ".join(f"`{value}`" for value in allowed(neutral))
+
+
+_PAGE = """\
+# HTTP interface
+
+The server speaks the chat completions dialect of OpenAI's interface; its Python and JavaScript clients work with
+`base_url="http://127.0.0.1:8000/v1"` and any API key.
+
+| Path | |
+|---|---|
+| `POST /v1/chat/completions` | An answer, whole or as a stream of server-sent events |
+| `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
+| `GET /health/live` | 200 as long as the process answers at all |
+| `GET /health/ready` | 200 when a request would be answered now, else 503 and the reason |
+
+## Fields of a chat completion
+
+Types are exact: `"1"` is no number and `1` is no truth value. `null` is the same as leaving an optional field out.
+
+| Honoured | |
+|---|---|
+{honoured}
+
+Unset `temperature`, `top_p` and `top_k` are those of the checkpoint's `generation_config.json`.
+
+| Accepted and ignored | Why it cannot matter |
+|---|---|
+{ignored}
+
+These are not supported. They are accepted with a value that asks for nothing, and refused with any other:
+
+| Refused | Unless it is |
+|---|---|
+{neutral}
+
+Every field that is in none of these tables is refused as unknown, so that a typing error never passes unnoticed.
+
+## Messages
+
+Roles are `system` (or `developer`; only as the first message), `user`, `assistant` and `tool` (with `tool_call_id`).
+An `assistant` message may hold `tool_calls` and `reasoning_content` (or `reasoning`) of earlier turns. `name` is
+accepted; the model does not see it. `content` is a string or a list of parts:
+
+| Part | |
+|---|---|
+| `{{"type": "text", "text": "..."}}` | Can never become a special token, whatever it says |
+| `{{"type": "image_url", "image_url": {{"url": "..."}}}}` | JPEG, PNG, WebP, GIF (its first frame) or BMP |
+| `{{"type": "video_url", "video_url": {{"url": "..."}}}}` | A video file |
+
+`image_url` and `video_url` may also be the address itself, as a string. Addresses are `data:` URLs; `http(s)` needs
+`--allow-remote-media`, files need `--media-root` (see [settings](settings.md)). Pictures and videos belong in `user`
+and `tool` messages. Beside `url`, the object may hold:
+
+| Key | For | |
+|---|---|---|
+| `min_pixels`, `max_pixels` | both | Scale up or down to this many pixels; the server's `--max-pixels` still holds |
+| `detail` | pictures | `low`: `max_pixels` of {low}; `auto`, `high`, `original`: as many as the server allows |
+| `fps` | videos | Frames taken for each second; the default is the checkpoint's |
+| `num_frames` | videos | Frames taken in all; not together with `fps` |
+
+## Answers
+
+As in OpenAI's interface. `usage.prompt_tokens_details` has `image_tokens` and `video_tokens`. One more key, `timings`,
+tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `tokenize_ms`, `queue_ms`,
+`vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. In a stream
+it is in the last chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
+
+## Errors
+
+Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the path of the field at fault, such as
+`messages[0].content[1].image_url.url`.
+
+| Status | When |
+|---|---|
+| 400 | A field is wrong, a picture or video cannot be used, or the prompt is longer than the context |
+| 404, 405 | No such model, path or method |
+| 413 | The body is larger than `--max-body-bytes` |
+| 500 | Our fault; the server's log says more |
+| 503 | Not ready; `retry-after` says when to try again |
+
+A stream begins only when its first token is there, so all errors of the request itself come as a status. What goes
+wrong later comes as one last event with an `error` in it, without `[DONE]`.
+"""
