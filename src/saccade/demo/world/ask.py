@@ -24,8 +24,40 @@ Tree: TypeAlias = "tuple[str | tuple[Tree, ...], ...]"
 
 TRAIN = ask_train.TRAIN | ask_chat.TRAIN
 UNSEEN = ask_unseen.UNSEEN | ask_chat.UNSEEN
-PRESET = ask_train.PRESET | ask_chat.PRESET
 SHARED = ask_train.SHARED | ask_chat.SHARED
+PRESET: dict[str, str] = {
+    **ask_chat.PRESET,
+    "read": "Read all the text in the image.",
+    "line": "Read line {n}.",
+    "total": "What is the total?",
+    "field": "What is in the field {q}?",
+    "field_price": "What does {q} cost?",
+    "field_plain": "What is the {name}?",
+    "field_cell": "What is the {name} of {row}?",
+    "checked": "Is {q} checked?",
+    "json": "Give this {doc} as JSON.",
+    "locate": "Where is {it}?",
+    "locate_shape": "Locate {it}.",
+    "list": "List the {what}.",
+    "at": "What is at {p}?",
+    "html": "Write this window as HTML.",
+    "color": "What color is the {name}?",
+    "kind": "What shape is {color}?",
+    "count": "How many {what} are there?",
+    "position": "Where is the {name}?",
+    "position_side": "What is {side} the {name}?",
+    "chart_value": "What is the value of {q}?",
+    "chart_highest": "Which bar is the highest?",
+    "chart_lowest": "Which bar is the lowest?",
+    "when": "When does the {name} {base}?",
+    "video_appears": "Which shape appears?",
+    "video_leaves": "Which shape leaves?",
+    "video_moves": "Which way does the {name} move?",
+    "video_color": "What color is the {name} at {seconds} seconds?",
+    "describe": "Describe the image.",
+    "describe_video": "Describe the video.",
+}
+"""The standard wording of each form."""
 PRESET_SHARE = 0.3
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",

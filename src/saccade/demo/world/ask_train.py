@@ -12,6 +12,8 @@ SHARED: dict[str, str] = {
     "give": "[give|give me|show me|tell me|return|output|print|write]",
     "find": "[find|locate|detect|point to|show me|mark|box]",
     "box": "[bounding box|box|bbox|coordinates|position|location]",
+    "know": "[I want to know|I would like to know|I'd like to know|I need to know|do you know|can you tell me|"
+    "can you see|could you tell me|tell me|let me know|can you say|please say]",
     "clip": "[video|clip|recording|animation]",
 }
 
@@ -31,6 +33,8 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[run |do |]ocr [on $this $img|please|of $this $img]",
         "what words [are|can you see] [in|on] $this $img?",
         "what can you read [here|in $this $img|on $this $img|]?",
+        "$know [what it says|what is written here|what this says|what the text is|what you can read]",
+        "[the |]text [of|in|on] $this $img[| please|, please]",
     ),
     "line": (
         "!read [only |just |][line {n}|line number {n}|the {nth} line|the {ordinal} line]",
@@ -41,6 +45,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[line {n}|line number {n}|{nth} line|{ordinal} line|line no. {n}|only line {n}|just the {ordinal} line]",
         "what [stands|is printed] [on|in] [line {n}|the {ordinal} line]?",
         "which text is on [line {n}|the {ordinal} line]?",
+        "$know what [line {n}|the {ordinal} line|the {nth} line] [is|says|contains]",
     ),
     "total": (
         "what is the [total|total amount|sum|grand total|amount due|final amount|total price]"
@@ -53,6 +58,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[total|sum|the total|total amount|grand total|amount to pay|total price|total of the receipt]",
         "what does [it all|everything|the whole purchase] cost?",
         "which [total|sum|amount] is [printed|on the receipt|at the bottom]?",
+        "$know [what the total is|how much it is|how much it costs|how much I have to pay|the total|the total sum]",
     ),
     "field": (
         "what is [in|entered in|written in|typed in|the value of|the content of] the [field {q}|{q} field|"
@@ -64,6 +70,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[{name}|value of {q}|{q} value|{name} field|contents of {q}]",
         "what [value|text|entry] [does {q} have|is in {q}|stands in {q}|belongs to {q}]?",
         "which value [has|is in|is given for] [{q}|the {q} field]?",
+        "$know what [is in {q}|is written in {q}|the {q} field says|{q} is|the field {q} contains]",
     ),
     "field_price": (
         "what [does|did] [the |][{q}|{name}] cost?",
@@ -75,6 +82,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!read the [price|cost|amount] [of|for|next to] [{q}|{name}]",
         "[price|cost] [of|for] [{q}|{name}]",
         "which price [has|is printed for|belongs to] [{q}|{name}]?",
+        "$know [how much {q} is|what {q} costs|how much {q} costs|the price of {q}]",
     ),
     "field_plain": (
         "what is the {name}[| here| in $this $img| on $this $img]?",
@@ -86,6 +94,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[the |]{name}",
         "what does the {name} say?",
         "{name} of $this $img",
+        "$know [the {name}|which {name} it is|which {name} is given]",
     ),
     "field_cell": (
         "what is the {name} [of|for|in the row] {row}?",
@@ -98,6 +107,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "what is in [column {name}, row {row}|row {row}, column {name}|the {name} column of {row}|"
         "the cell {row} / {name}]?",
         "what {name} does {row} have?",
+        "$know [the {name} of {row}|which {name} {row} has|what the {name} of {row} is]",
     ),
     "checked": (
         "is [{q}|the {q} box|the {q} checkbox|the checkbox {q}|the box {q}|the option {q}] [checked|ticked|"
@@ -110,6 +120,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "the box {q}] is [checked|ticked|selected|on]",
         "does {q} have a [check mark|tick|mark|cross]?",
         "did [they|someone|the user] [check|tick|select] {q}?",
+        "$know [if|whether] {q} [is|was|has been] [checked|ticked|selected|marked|switched on]",
     ),
     "json": (
         "!$give [$this {doc}|the data|the content] [as|in] [json|JSON|a JSON object|JSON format]",
@@ -120,6 +131,8 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[json|JSON][| please| of $this {doc}| for $this {doc}|, please| only]",
         "what does $this {doc} look like [as|in] [json|JSON]?",
         "what is [in $this {doc}|the content of $this {doc}]? [answer|reply] [in|with] [json|JSON]",
+        "[I need|I want|I would like|can I get|could you make] [json|a json|JSON|a JSON object] [of|for|"
+        "from] $this {doc}",
     ),
     "locate": (
         "where is {it}?",
@@ -133,6 +146,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "where do I [click|find|see|look for] {it}?",
         "where should I [click|look] for {it}?",
         "![output|return] the [bbox|bounding box|box] of {it} [as JSON|in JSON|]",
+        "$know where [{it} is|I find {it}|to find {it}|to click for {it}]",
     ),
     "locate_shape": (
         "![locate|detect|box|mark|outline] {it}[| in $this $img| on $this $img| with a box]",
@@ -143,6 +157,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[bbox|box|bounding box|coordinates] of {it}",
         "![output|return] the [bbox|bounding box|box] of {it} [as JSON|in JSON|]",
         "where is {it}? [give|return|answer with] [the box|a bounding box|coordinates|its box]",
+        "$know [the box of|the bounding box of|the coordinates of] {it}",
     ),
     "list": (
         "!list [the|all|all the|all of the] {what}[| in $this $img| on $this $img| you see| in order]",
@@ -153,6 +168,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "what are the {what}[| called| in $this $img| here]?",
         "[{what}|all {what}|list of {what}|the {what}|all the {what}]",
         "!enumerate [the|all|all the] {what}",
+        "$know [which {what} there are|what the {what} are|all the {what}|which {what} you see]",
     ),
     "at": (
         "what is at [{p}|point {p}|the point {p}|position {p}|coordinates {p}]?",
@@ -164,6 +180,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!read [the label at|the text at|the control at|what is at] [{p}|point {p}|position {p}]",
         "what would I [click|press|hit] at {p}?",
         "[at |label at |control at |]{p}",
+        "$know [what is at|which control is at|what you see at] {p}",
     ),
     "html": (
         "!$give [$this window|$this $img|$this form|the page|it] [as|in] [html|HTML|HTML code]",
@@ -175,6 +192,8 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "what [is|would be] the [html|HTML] [of|for] [$this window|$this $img|$this form]?",
         "how would [$this window|$this $img|$this form] look in [html|HTML]?",
         "![make|create|generate] [html|HTML|an HTML page] [from|out of] [$this window|$this $img]",
+        "[I need|I want|I would like|can I get|could I have] [html|HTML|HTML code] [of|for] [$this window|"
+        "$this $img|$this form]",
     ),
     "color": (
         "what [color|colour] [is|has] the {name}?",
@@ -186,6 +205,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[color|colour] of [the |]{name}",
         "in [what|which] [color|colour] is the {name}[| drawn| painted| filled]?",
         "the {name} [is|has] [what|which] [color|colour]?",
+        "$know [which color|what color|which colour|what colour] the {name} [is|has]",
     ),
     "kind": (
         "what [shape|figure|form|kind of shape|kind of figure] is {color}?",
@@ -197,6 +217,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!name the {color} [shape|figure|form|thing|object]",
         "!$give the [kind|name] of the {color} [shape|figure|thing]",
         "[kind of the |the |]{color} [shape|figure|thing|object]?",
+        "$know [which|what] [shape|figure|form] is {color}",
     ),
     "count": (
         "how many {what} [are there|are in $this $img|are on $this $img|do you see|can you see|are shown|"
@@ -208,6 +229,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[number of|count of] {what}",
         "what's the [number|count] of {what}?",
         "{what}: how many[| are there]?",
+        "$know how many {what} [there are|you see|are there|it has]",
     ),
     "position": (
         "where is the {name}?",
@@ -220,6 +242,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "where [does the {name} stand|is the {name} placed|do you see the {name}|can I see the {name}]?",
         "[position|place] of the {name}",
         "in which [corner|area|region] is the {name}?",
+        "$know [on which side|in which part|at what place] the {name} is",
     ),
     "position_side": (
         "what is {side} the {name}?",
@@ -230,6 +253,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!$give [the shape|the figure|what is] {side} the {name}",
         "[shape|figure|object] {side} the {name}",
         "{side} the {name} [is what|there is what|is which shape]?",
+        "$know [what is|which shape is|which figure is] {side} the {name}",
     ),
     "chart_value": (
         "what is the value [of|for] [{q}|{name}][| in $this chart]?",
@@ -242,6 +266,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!read [the value of|the bar of|the bar|the value for] [{q}|{name}]",
         "[value of|value for|bar of|value at] [{q}|{name}]",
         "what does the [bar {q}|bar for {name}|bar {name}] [show|say]?",
+        "$know [the value of {q}|how high {q} is|what value {q} has|how much {q} is]",
     ),
     "chart_highest": (
         "[which|what] [bar|category|item|label|column|one] is [the |][highest|tallest|largest|biggest|longest]?",
@@ -253,6 +278,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[highest|tallest|largest|biggest|longest] [bar|category|value|item|one]?",
         "where is the [highest|largest|biggest] value?",
         "which has the [most|highest|largest|biggest value]?",
+        "$know [which|what] [bar|category|item] is [the |][highest|tallest|largest|biggest]",
     ),
     "chart_lowest": (
         "[which|what] [bar|category|item|label|column|one] is [the |][lowest|shortest|smallest|least]?",
@@ -264,6 +290,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "[lowest|shortest|smallest] [bar|category|value|item|one]?",
         "where is the [lowest|smallest] value?",
         "which has the [least|lowest|smallest value|fewest]?",
+        "$know [which|what] [bar|category|item] is [the |][lowest|smallest|shortest]",
     ),
     "when": (
         "when does the {name} {base}?",
@@ -277,6 +304,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "how long until the {name} {does}?",
         "what is the [time|second|moment] when the {name} {does}?",
         "the {name} {does} when?",
+        "$know [at what time|at which second|in which second|the second when] the {name} {does}",
     ),
     "video_appears": (
         "[which|what] [shape|figure|object|thing] [appears|shows up|comes in|is new|is added|pops up][|"
@@ -285,6 +313,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!name the [shape|figure|object] that [appears|shows up|comes in|is added]",
         "!$give the [shape|figure|object] that [appears|shows up|comes in]",
         "[new|appearing] [shape|figure|object]?",
+        "$know [which|what] [shape|figure|object] [appears|shows up|comes in|is new]",
     ),
     "video_leaves": (
         "[which|what] [shape|figure|object|thing] [leaves|disappears|goes away|vanishes|is removed][|"
@@ -293,6 +322,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!name the [shape|figure|object] that [leaves|disappears|goes away|vanishes]",
         "!$give the [shape|figure|object] that [leaves|disappears|goes away]",
         "[leaving|vanishing|disappearing] [shape|figure|object]?",
+        "$know [which|what] [shape|figure|object] [leaves|disappears|goes away|vanishes]",
     ),
     "video_moves": (
         "[which|what] [way|direction] does the {name} [move|go|travel]?",
@@ -302,6 +332,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!$give the direction of the {name}",
         "[direction|movement|motion] of the {name}",
         "does the {name} [move|go] left, right, up or down?",
+        "$know [which way|where|in which direction] the {name} [moves|goes]",
     ),
     "video_color": (
         "what [color|colour] [is|has] the {name} [at|after] {seconds} seconds?",
@@ -310,6 +341,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!$give the [color|colour] of the {name} [at|after] {seconds} [seconds|s]",
         "[color|colour] of the {name} at {seconds} [seconds|s]",
         "[at|after] {seconds} [seconds|s], [what|which] [color|colour] is the {name}?",
+        "$know [which|what] [color|colour] the {name} [has|is] at {seconds} [seconds|s]",
     ),
     "describe": (
         "!describe [$this $img|what you see|the scene|it|what is shown|the content of $this $img]",
@@ -321,6 +353,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "!$give [a description|a short description|a caption][| of $this $img| for $this $img]",
         "what does $this $img [show|contain|depict]?",
         "what [are you looking at|am I looking at]?",
+        "$know what [is in $this $img|you see|is to see here|$this $img shows]",
     ),
     "describe_video": (
         "!describe [$this $clip|what happens|what you see|what is happening|the events]",
@@ -331,37 +364,6 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "what does $this $clip [show|contain]?",
         "!summarize $this $clip",
         "what is $this $clip about?",
+        "$know what [happens|is happening|goes on|happens in $this $clip|$this $clip shows]",
     ),
-}
-
-PRESET: dict[str, str] = {
-    "read": "Read all the text in the image.",
-    "line": "Read line {n}.",
-    "total": "What is the total?",
-    "field": "What is in the field {q}?",
-    "field_price": "What does {q} cost?",
-    "field_plain": "What is the {name}?",
-    "field_cell": "What is the {name} of {row}?",
-    "checked": "Is {q} checked?",
-    "json": "Give this {doc} as JSON.",
-    "locate": "Where is {it}?",
-    "locate_shape": "Locate {it}.",
-    "list": "List the {what}.",
-    "at": "What is at {p}?",
-    "html": "Write this window as HTML.",
-    "color": "What color is the {name}?",
-    "kind": "What shape is {color}?",
-    "count": "How many {what} are there?",
-    "position": "Where is the {name}?",
-    "position_side": "What is {side} the {name}?",
-    "chart_value": "What is the value of {q}?",
-    "chart_highest": "Which bar is the highest?",
-    "chart_lowest": "Which bar is the lowest?",
-    "when": "When does the {name} {base}?",
-    "video_appears": "Which shape appears?",
-    "video_leaves": "Which shape leaves?",
-    "video_moves": "Which way does the {name} move?",
-    "video_color": "What color is the {name} at {seconds} seconds?",
-    "describe": "Describe the image.",
-    "describe_video": "Describe the video.",
 }

@@ -67,15 +67,15 @@ _WRITTEN: dict[str, str] = {
         / What is the charge for {q}? / Say the amount on the {q} line / How many did {q} cost?
         / at what price was {q} sold / {q} for how much / what's to pay for {q}? / Get the cost of {q}""",
     "field_plain": """
-        Can you find the {name}? / Look for the {name} and read it / I need to know the {name} / {name}, please?
-        / Do you see the {name}? What is it? / Could you tell me what the {name} is? / find out the {name}
-        / Which is the {name} here? / the {name} please / Where it gives the {name}, what stands there?
-        / let me know the {name} / what would be the {name} / The {name} reads how? / Quote the {name}.
-        / How is the {name} given? / Extract the {name} / Copy the {name} / can you see a {name}? read it
-        / Say the {name} / Please look up the {name}. / wat is given as the {name} / I am looking for the {name}
-        / get me the {name} / check the {name} and tell me / what was the {name} again?
-        / Pull out the {name} for me / The {name} is...? / Simply say the {name} / Identify the {name}.
-        / any idea what the {name} is""",
+        Can you find the {name}? / Look for the {name} and read it / Which {name} would I note down?
+        / {name}, please? / Do you see the {name}? What is it? / Could you tell me what the {name} is?
+        / find out the {name} / Which is the {name} here? / the {name} please
+        / Where it gives the {name}, what stands there? / please fetch the {name} / what would be the {name}
+        / The {name} reads how? / Quote the {name}. / How is the {name} given? / Extract the {name}
+        / Copy the {name} / can you see a {name}? read it / Say the {name} / Please look up the {name}.
+        / wat is given as the {name} / I am looking for the {name} / get me the {name}
+        / check the {name} and tell me / what was the {name} again? / Pull out the {name} for me
+        / The {name} is...? / Simply say the {name} / Identify the {name}. / any idea what the {name} is""",
     "field_cell": """
         Look at {row}: what {name} do you find? / For {row}, how about the {name}?
         / Find {row} and read its {name} / Which entry is under {name} for {row}?
@@ -117,7 +117,7 @@ _WRITTEN: dict[str, str] = {
     "locate": """
         Which region holds {it}? / Can you spot {it}? / I am looking for {it}, where is that? / help me find {it}
         / Please highlight {it}. / Whereabouts is {it}? / give coordinates for {it} / In which area do I see {it}?
-        / Frame {it} for me / Could you tell me where {it} is? / Return the rectangle of {it}
+        / Frame {it} for me / Would you know the place of {it}? / Return the rectangle of {it}
         / Select {it} on the screen / What rectangle encloses {it}? / I want to click {it}, where do I go?
         / Search for {it} and report its box / Pinpoint {it} / indicate {it} / {it}, where is it?
         / Do you know where {it} sits? / Ground {it} in the image. / Put a rectangle around {it}
@@ -170,9 +170,9 @@ _WRITTEN: dict[str, str] = {
         / Reconstruct the page source / Can you build this in HTML for me? / Give me tags for all those controls
         / html version? / to html""",
     "color": """
-        How is the {name} colored? / Tell me what colour the {name} has / The {name}: red, blue, or what?
+        How is the {name} colored? / Give the {name} a color word / The {name}: red, blue, or what?
         / what hue is the {name} / Which paint was used for the {name}? / I'd like to know the {name}'s color
-        / Is the {name} red or some other color? / Can you say what color the {name} is? / {name} color?
+        / Is the {name} red or some other color? / What would you call the paint on the {name}? / {name} color?
         / Look at the {name}. Its colour? / which shade does the {name} have
         / Find the {name} and tell me its color / What tint is the {name}? / Identify the color of the {name}
         / Say the {name}'s colour / the {name} comes in what color / With which color is the {name} filled?
