@@ -99,6 +99,11 @@ class ModelConfig:
                 f"config.json: model_type is {kind!r}; only qwen3_vl and qwen3_vl_moe are supported.",
                 param="model_type",
             )
+        if raw.get("quantization_config") is not None:
+            raise CheckpointError(
+                "config.json: quantization_config is set; quantised checkpoints are not supported.",
+                param="quantization_config",
+            )
         text, vision = top.section("text_config"), top.section("vision_config")
         config = ModelConfig(
             vision=_vision(vision),
@@ -285,6 +290,8 @@ def _experts(section: _Section) -> dict[str, Any]:
         "decoder_sparse_step": section.size("decoder_sparse_step") if "decoder_sparse_step" in section.raw else 1,
         "mlp_only_layers": section.wholes("mlp_only_layers") if section.raw.get("mlp_only_layers") else (),
     }
+    if found["moe_intermediate_size"] % 8:
+        raise section.refuse("moe_intermediate_size", "must be a multiple of 8 (grouped products need aligned rows)")
     if found["num_experts_per_tok"] > found["num_experts"]:
         raise section.refuse("num_experts_per_tok", f"is above {count} ({found['num_experts']})")
     return found
