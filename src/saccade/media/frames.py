@@ -54,10 +54,10 @@ class Sampling:
     max_frames: int = 768
 
     def indices(self, total: int, source_fps: float, ref: MediaRef, limit: int) -> tuple[int, ...]:
-        """Which of `total` frames to take, at most `limit`, evenly from the first to the last: as many as `ref` wants, or
-        as `fps` gives. Rounds as the reference does (Qwen3VLVideoProcessor.sample_frames): the count downwards, places
-        to the nearest, halves to even. 61 frames at 30 per second, 2 wanted -> 0, 20, 40, 60. MediaError when the
-        numbers of `ref` make no sense."""
+        """Which of `total` frames to take, at most `limit`, evenly from the first to the last: as many as `ref` wants,
+        or as `fps` gives. Rounds as the reference does (Qwen3VLVideoProcessor.sample_frames): the count downwards,
+        places to the nearest, halves to even. 61 frames at 30 per second, 2 wanted -> 0, 20, 40, 60. MediaError when
+        the numbers of `ref` make no sense."""
         fps, count = ref.fps, ref.num_frames
         if fps is not None and count is not None:
             raise MediaError("fps and num_frames exclude each other.", param=ref.param)
@@ -220,13 +220,16 @@ class _Video:
     def _demux(self, container: av.container.InputContainer, stream: av.VideoStream) -> list[VideoPacket]:
         packets: list[VideoPacket] = []
         limit = self._limits.max_video_frames
-        for packet in container.demux(stream):
+        number = 0
+        for number, packet in enumerate(container.demux(stream)):  # noqa: B007, the last one is empty
             if packet.is_corrupt:
                 raise ValueError("a frame is incomplete")
             if packet.size:
                 packets.append(packet)
             if len(packets) > limit:
                 raise MediaError(f"The video has more than {limit:,} frames.", param=self._ref.param)
+        if self.name == "AVI" and number < stream.frames:  # garbage is skipped, and would shift the numbers
+            raise ValueError(f"{stream.frames - number} of {stream.frames} frames are missing")
         # A recording may start between two key frames; what comes before the first cannot be decoded.
         start = next((i for i, packet in enumerate(packets) if packet.is_keyframe), 0)
         return packets[start:]

@@ -199,6 +199,8 @@ def _config(directory: Path, part: str, names: tuple[str, ...]) -> tuple[str, di
             continue
         try:
             config = json.loads(path.read_bytes())
+            if not isinstance(config, dict):
+                raise ValueError("not an object")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
         if name == "processor_config.json":
