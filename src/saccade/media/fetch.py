@@ -141,7 +141,7 @@ class Fetcher:
                         raise httpx.ReadTimeout("too slow")
                     yield piece
         except httpx.TimeoutException:
-            seconds = f"{self._limits.timeout:g} seconds"
+            seconds = f"{self._limits.timeout:g} seconds (--remote-timeout)"
             raise MediaError(f"{_short(url)} could not be fetched within {seconds}.", param=ref.param) from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise MediaError(f"{_short(url)} could not be fetched: {error}.", param=ref.param) from None

@@ -64,7 +64,7 @@ class Sampling:
         if fps is not None and not (fps > 0 and math.isfinite(fps)):
             raise MediaError(f"fps is {fps}; it must be above 0.", param=ref.param)
         if count is not None and not 0 < count <= limit:
-            raise MediaError(f"num_frames is {count}; it must be 1 to {limit}.", param=ref.param)
+            raise MediaError(f"num_frames is {count}; it must be 1 to {limit} (--max-frames).", param=ref.param)
         if count is None:
             count = int(min(total / source_fps * (fps or self.fps), total))
             count = min(max(count, self.min_frames), self.max_frames, limit)
@@ -98,11 +98,11 @@ def sniff(data: bytes) -> str:
     """What a file is, by its first bytes: a key of the tables below, a phrase for an error message, or ""."""
     if not data:
         return "an empty file"
-    if data[:1] == b"G" and data[188:189] == b"G":  # packets of 188 bytes
-        return "MPEG-TS"
     for offset, magic, name in _MAGIC:
         if data.startswith(magic, offset):
             return name
+    if data[:1] == b"G" and data[188:189] == b"G":  # packets of 188 bytes
+        return "MPEG-TS"
     head = data[:1024].lower()
     if min(head) >= 9:  # no control characters below the tab
         return "SVG" if b"<svg" in head else "text"
@@ -227,7 +227,9 @@ class _Video:
             if packet.size:
                 packets.append(packet)
             if len(packets) > limit:
-                raise MediaError(f"The video has more than {limit:,} frames.", param=self._ref.param)
+                raise MediaError(
+                    f"The video has more than {limit:,} frames (--max-video-frames).", param=self._ref.param
+                )
         if self.name == "AVI" and number < stream.frames:  # garbage is skipped, and would shift the numbers
             raise ValueError(f"{stream.frames - number} of {stream.frames} frames are missing")
         # A recording may start between two key frames; what comes before the first cannot be decoded.
@@ -314,7 +316,7 @@ class _Video:
         """The size itself, unless decoding so many frames of it is too much."""
         work, limit = num_decoded * width * height, self._limits.max_video_pixels
         if work > limit:
-            message = f"The video takes {work:,} pixels to decode; at most {limit:,} are allowed."
+            message = f"The video takes {work:,} pixels to decode; at most {limit:,} are (--max-video-pixels)."
             raise MediaError(message, param=self._ref.param, hint="Ask for fewer frames, or send a part of it.")
         return width, height
 
