@@ -246,7 +246,7 @@ def test_a_port_in_use_is_told_before_the_model_is_loaded() -> None:
 @pytest.fixture
 def server() -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A server with random weights, and what it said until it was ready."""
-    command = [*SACCADE, "serve", *DUMMY, "--port", "0"]
+    command = [*SACCADE, "serve", *DUMMY, "--port", "0", "--drain-seconds", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -279,19 +279,29 @@ def test_serve_until_sigterm(server: tuple[subprocess.Popen[str], list[str]]) ->
         assert told["usage"]["prompt_tokens_details"]["image_tokens"] > 0
         assert told["model"] == "demo"
     # An answer that has begun is finished.
-    body = {"model": "demo", "messages": [{"role": "user", "content": "a"}], "stream": True, "temperature": 0}
-    url = f"{said[2].strip()}/chat/completions"
-    with httpx.stream("POST", url, json={**body, "max_tokens": 100, "ignore_eos": True}, timeout=60) as answer:
-        pieces = answer.iter_text()
-        text = next(pieces)
-        process.send_signal(signal.SIGTERM)
-        text += "".join(pieces)
-    assert text.endswith("data: [DONE]\n\n")
+    assert leave_while_it_answers(process, said, signal.SIGTERM, 40).endswith("data: [DONE]\n\n")
     assert end(process, signal.SIGTERM) == (0, "")
 
 
-def test_ctrl_c_is_quiet(server: tuple[subprocess.Popen[str], list[str]]) -> None:
-    assert end(server[0], signal.SIGINT) == (130, "")
+def test_ctrl_c_waits_only_so_long(server: tuple[subprocess.Popen[str], list[str]]) -> None:
+    process, said = server
+    assert '{"error":{"message":"The server was stopped' in leave_while_it_answers(process, said, signal.SIGINT, 4000)
+    code, errors = end(process, signal.SIGINT)
+    assert code == 130
+    assert errors.count("\n") <= 1, "no traceback"
+
+
+def leave_while_it_answers(
+    process: subprocess.Popen[str], said: list[str], number: signal.Signals, max_tokens: int
+) -> str:
+    """The whole stream of an answer during which the server got a signal."""
+    body = {"model": "demo", "messages": [{"role": "user", "content": "a"}], "stream": True, "temperature": 0}
+    url = f"{said[2].strip()}/chat/completions"
+    with httpx.stream("POST", url, json={**body, "max_tokens": max_tokens, "ignore_eos": True}, timeout=60) as answer:
+        pieces = answer.iter_text()
+        text = next(pieces)
+        process.send_signal(number)
+        return text + "".join(pieces)
 
 
 def test_the_curl_line_is_one_that_a_shell_understands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ async def ask(
 
     `begun` is when loading the model began, by time.perf_counter().
     """
-    await backend.start()
-    loading = time.perf_counter() - begun
     request = Request("ask", backend.card().id, (Message("user", parts),), sampling)
     text = ""
     try:
+        await backend.start()
+        loading = time.perf_counter() - begun
         async with aclosing(backend.generate(request)) as deltas:
             async for delta in deltas:
                 text += delta.text

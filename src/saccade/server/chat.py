@@ -30,6 +30,7 @@ from saccade.types import Delta
 T = TypeVar("T")
 
 INTERNAL = EngineError("The server failed to answer; its log says why.")
+CLOSING = BusyError("The server was stopped before the answer was complete.")
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,8 @@ def chat_routes(backend: Backend, max_body_bytes: int) -> APIRouter:
             return JSONResponse(answer.whole(await _while_connected(http.receive, _all(deltas))), headers=headers)
         except ClientDisconnect:
             return Response(status_code=499)  # Nobody reads it.
+        except asyncio.CancelledError:  # The server ends, and waited long enough.
+            raise CLOSING from None
 
     return router
 
@@ -87,7 +90,10 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events):
-            await _while_connected(receive, self.stream_response(send))
+            try:
+                await _while_connected(receive, self.stream_response(send))
+            except asyncio.CancelledError:  # The server ends, and waited long enough.
+                await send({"type": "http.response.body", "body": event(CLOSING.to_openai())})
 
 
 def _served(backend: Backend, model: str) -> str:

@@ -58,13 +58,11 @@ def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, on_ready: 
         server_header=False,
         timeout_graceful_shutdown=drain_seconds,
     )
-    # uvicorn raises the signal again when it is done; after SIGTERM there is nothing more to do.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(app, _Server(config, on_ready), listener))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    caught: list[int] = []
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(app, _Server(config, on_ready), listener, caught))
+    if signal.SIGINT in caught:
+        raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
@@ -77,9 +75,19 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
-async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:
+async def _serve(app: FastAPI, server: _Server, listener: socket.socket, caught: list[int]) -> None:
     async with app.router.lifespan_context(app):
-        await server.serve(sockets=[listener])
+        # uvicorn raises a signal that ended it once more when it is done; what is left to do then is to close the
+        # backend, and nothing may interrupt that.
+        before = {
+            number: signal.signal(number, lambda number, _: caught.append(number))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _explained(error: OSError, host: str, port: int) -> SaccadeError:
