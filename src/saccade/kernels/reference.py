@@ -98,23 +98,20 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q [n, Hq, D] are the last n of the m rows of k, v [m, Hk, D]; query i sees keys 0 .. m - n + i -> [n, Hq, D].
 
     Query head h reads key head h // (Hq / Hk). One query (decoding) needs no mask, and its group of heads can be seen
-    as rows of one attention per key head, which reads k and v in place.
+    as rows of one attention per key head, which reads k and v in place; otherwise the key heads are repeated.
     """
     n, num_heads, _ = q.shape
     m, num_kv_heads, _ = k.shape
-    k, v = k.transpose(0, 1), v.transpose(0, 1)
+    group = num_heads // num_kv_heads
+    q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
     if n == 1:
-        grouped = q.reshape(1, num_kv_heads, num_heads // num_kv_heads, -1)
-        return F.scaled_dot_product_attention(grouped, k[None], v[None]).view(q.shape)
+        return F.scaled_dot_product_attention(q.reshape(1, num_kv_heads, group, -1), k[None], v[None]).view(
+            1, num_heads, -1
+        )
+    if group > 1:
+        k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)
     mask = None if n == m else torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
-    out = F.scaled_dot_product_attention(
-        q.transpose(0, 1)[None],
-        k[None],
-        v[None],
-        attn_mask=mask,
-        is_causal=n == m,
-        enable_gqa=num_heads != num_kv_heads,
-    )
+    out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, is_causal=n == m)
     return out[0].transpose(0, 1)
 
 
