@@ -7,10 +7,12 @@ free.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import multiprocessing as mp
 import os
 import queue
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -29,11 +31,15 @@ ON_DEVICE = tuple(f.name for f in fields(Batch) if f.name not in ("vision_segmen
 
 
 def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -> Iterator[Sample]:
-    """Samples first, first + step, ... of a seed; `stage` is a shared number that overrides the world's."""
-    index = first
-    while True:
-        yield draw(seed, index, world if stage is None else replace(world, stage=float(stage.value)))
-        index += step
+    """Samples first, first + step, ... of a seed; `stage` is a shared number that overrides the world's. One that
+    cannot be drawn is reported and passed over: a run does not end for one page in a million."""
+    for index in itertools.count(first, step):
+        try:
+            sample = draw(seed, index, world if stage is None else replace(world, stage=float(stage.value)))
+        except (RuntimeError, ValueError, ArithmeticError, LookupError) as error:
+            print(f"sample {index} of seed {seed} cannot be drawn: {error!r}", file=sys.stderr, flush=True)
+            continue
+        yield sample
 
 
 def _work(

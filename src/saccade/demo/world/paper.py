@@ -257,10 +257,11 @@ def _faded(pixels: UInt8Array, rng: np.random.Generator) -> UInt8Array:
 
 
 def _grain(rng: np.random.Generator, pixels: UInt8Array, sigma: float) -> UInt8Array:
-    """Normal noise with standard deviation `sigma`, cut from one fixed bank at a random place."""
+    """Normal noise with standard deviation `sigma`, cut from one fixed bank at a random place; a picture larger than
+    the bank repeats it."""
     bank = _noise()
-    start = int(rng.integers(len(bank) - pixels.size))
-    noise = bank[start : start + pixels.size]
+    start = int(rng.integers(max(1, len(bank) - pixels.size)))
+    noise = np.resize(bank[start:], pixels.size)
     return np.clip(pixels + noise.reshape(pixels.shape) * np.float32(sigma), 0, 255).astype(np.uint8)
 
 
