@@ -61,8 +61,8 @@ class Frames:
 
     kind: MediaKind
     pixels: Iterable[UInt8Array]
-    """One [H, W, 3] array for an image, the sampled frames of equal size for a video. Those of a video are decoded while
-    they are read and can be read once: 768 frames of 4K would be 19 GB."""
+    """One [H, W, 3] array for an image, the sampled frames of equal size for a video. Those of a video are decoded
+    while they are read and can be read once: 768 frames of 4K would be 19 GB."""
     size: tuple[int, int]
     """(H, W) of every frame."""
     indices: tuple[int, ...]
