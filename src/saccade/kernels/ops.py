@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from saccade.kernels import reference
+from saccade.kernels import paged, reference
+from saccade.kernels.batch import AttentionBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """What the model asks of the machine; `kernels/reference.py` states shapes and meaning of every field."""
+    """What the model asks of the machine; `reference.py` and `paged.py` state shapes and meaning of every field."""
 
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -27,6 +28,8 @@ class Ops:
     add_rows: Callable[[Tensor, Tensor, Tensor], Tensor]
     patch_rows: Callable[[Tensor, torch.dtype], Tensor]
     experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+    store_kv: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
+    paged_attention: Callable[[Tensor, Tensor, Tensor, AttentionBatch], Tensor]
     reason: str
     """Why these were chosen, for people."""
 
@@ -46,6 +49,8 @@ def select(device: torch.device | str) -> Ops:
         add_rows=reference.add_rows,
         patch_rows=reference.patch_rows,
         experts=reference.experts,
+        store_kv=paged.store_kv,
+        paged_attention=paged.paged_attention,
         reason=f"plain torch on {torch.device(device).type}: no other kernels are built in",
     )
 

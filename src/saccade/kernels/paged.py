@@ -1,0 +1,134 @@
+"""Keys and values in blocks, in plain torch: rows are stored at their slots and queries attend through block tables.
+
+    N rows of S sequences (see AttentionBatch)     Hq, Hk query and key heads     D head width
+    m keys of a sequence     group = Hq / Hk query heads that share a key head
+
+On a CPU lengths are read and each sequence costs what it has; on another device nothing waits and everything is padded
+to the longest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saccade.kernels.batch import AttentionBatch
+from saccade.kernels.reference import causal_attention
+
+
+def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+    """Write k, v [N, Hk, D] into k_cache, v_cache [num_blocks, block_size, Hk, D] at slots int64 [N], in place."""
+    k_cache.view(-1, *k_cache.shape[2:]).index_copy_(0, slots, k)
+    v_cache.view(-1, *v_cache.shape[2:]).index_copy_(0, slots, v)
+
+
+def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch) -> Tensor:
+    """q [N, Hq, D] attends causally to the stored keys of its own sequence -> [N, Hq, D]; scores scaled by D^-0.5.
+
+    The rows of this step must have been stored. Query head h reads key head h // group.
+    """
+    num_sequences = batch.context_lens.shape[0]
+    if q.device.type != "cpu":
+        if batch.max_q == 1:
+            return _decode(q, k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
+        return _padded(q, k_cache, v_cache, batch)
+    lengths: list[int] = batch.context_lens.tolist()
+    if batch.max_q == 1 and num_sequences > 1:
+        return _decode_by_length(q, k_cache, v_cache, batch.block_tables, lengths, list(range(num_sequences)))
+    bounds: list[int] = batch.cu_q.tolist()
+    out = torch.zeros_like(q)
+    single = []
+    for s, length in enumerate(lengths):
+        first, end = bounds[s], bounds[s + 1]
+        if end - first == 1 and num_sequences > 1:
+            single.append(s)
+        elif length and end > first:
+            keys, values = (_rows(cache, batch.block_tables[s], length) for cache in (k_cache, v_cache))
+            out[first:end] = causal_attention(q[first:end], keys, values)
+    if single:
+        rows = batch.cu_q[:-1].long()[single]
+        out[rows] = _decode_by_length(q[rows], k_cache, v_cache, batch.block_tables, lengths, single)
+    return out
+
+
+def _rows(cache: Tensor, table: Tensor, length: int) -> Tensor:
+    """The rows of one sequence [length, Hk, D]: a view where its blocks follow each other, otherwise one copy."""
+    block_size = cache.shape[1]
+    table = table[: -(-length // block_size)]
+    blocks: list[int] = table.tolist()
+    if blocks[-1] - blocks[0] == len(blocks) - 1 and blocks == list(range(blocks[0], blocks[-1] + 1)):
+        return cache.view(-1, *cache.shape[2:])[blocks[0] * block_size :][:length]
+    return cache.index_select(0, table).flatten(0, 1)[:length]
+
+
+def _decode_by_length(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: list[int], sequences: list[int]
+) -> Tensor:
+    """One row for each of these sequences, q [len(sequences), Hq, D]; those of about one length go as one batch.
+
+    Lengths 20, 30, 900 in blocks of 16: 2, 2 and 57 blocks, so {20, 30} is padded to 32 rows and 900 goes alone.
+    Padding at most doubles the work.
+    """
+    block_size = k_cache.shape[1]
+    groups: dict[int, list[int]] = {}
+    for row, s in enumerate(sequences):
+        groups.setdefault((-(-lengths[s] // block_size)).bit_length(), []).append(row)
+    parts: list[tuple[list[int], Tensor]] = []
+    for rows in groups.values():
+        own = [sequences[row] for row in rows]
+        longest = max(lengths[s] for s in own)
+        context = torch.tensor([lengths[s] for s in own])
+        whole = len(rows) == len(tables)
+        query, table = (q, tables) if whole else (q[rows], tables[own])
+        parts.append((rows, _decode(query, k_cache, v_cache, table, context, longest)))
+    if len(parts) == 1:
+        return parts[0][1]
+    out = torch.empty_like(q)
+    for rows, part in parts:
+        out[rows] = part
+    return out
+
+
+def _decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int) -> Tensor:
+    """One row for each of S sequences: q [S, Hq, D], tables [S, B], lengths [S] up to `longest` -> [S, Hq, D].
+
+    The group of query heads is seen as rows of one attention per key head, so keys are not repeated.
+    """
+    keys, values, seen = _gather(k_cache, v_cache, tables, lengths, longest)
+    rows = q.view(len(q), k_cache.shape[2], -1, q.shape[2])
+    out = F.scaled_dot_product_attention(rows, keys, values, attn_mask=seen[:, None, None, :])
+    return out.reshape(q.shape).masked_fill_((lengths == 0)[:, None, None], 0)
+
+
+def _gather(
+    k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values [S, Hk, m, D] of S sequences, m = `longest` or what fills its last block, and bool [S, m] that
+    says which are there. An absent sequence shows its first key, for a softmax over nothing is NaN."""
+    block_size = k_cache.shape[1]
+    tables = tables[:, : max(1, -(-longest // block_size))]
+    keys, values = (
+        cache.index_select(0, tables.flatten()).view(len(tables), -1, *cache.shape[2:]).transpose(1, 2)
+        for cache in (k_cache, v_cache)
+    )
+    seen = torch.arange(keys.shape[2], device=tables.device) < lengths.clamp(min=1)[:, None]
+    return keys, values, seen
+
+
+def _padded(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch) -> Tensor:
+    """Any rows, with queries padded to max_q and keys to max_context; every index is computed on the device."""
+    starts, ends = batch.cu_q[:-1, None].long(), batch.cu_q[1:, None].long()
+    place = torch.arange(batch.max_q, device=q.device)
+    rows = torch.minimum(starts + place, (ends - 1).clamp(min=0))
+    keys, values, seen = _gather(k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
+    group = q.shape[1] // k_cache.shape[2]
+    keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
+    last = batch.context_lens[:, None] - (ends - starts) + place
+    key = torch.arange(keys.shape[2], device=q.device)
+    mask = seen[:, None, :] & (key <= last.clamp(min=0)[:, :, None])
+    out = F.scaled_dot_product_attention(q[rows].transpose(1, 2), keys, values, attn_mask=mask[:, None])
+    row = torch.arange(len(q), device=q.device)
+    sequence = torch.searchsorted(batch.cu_q[1:].long(), row, right=True).clamp(max=len(batch.context_lens) - 1)
+    out = out.transpose(1, 2)[sequence, (row - batch.cu_q.long()[sequence]).clamp(max=batch.max_q - 1)]
+    return out * (batch.context_lens[sequence] > 0)[:, None, None]
