@@ -93,7 +93,7 @@ def test_rows_are_stored_at_their_slots_and_nowhere_else() -> None:
 
 
 def test_a_row_gets_the_same_alone_and_among_others() -> None:
-    rows, contexts = [1, 6, 1, 1], [33, 14, 2, 70]
+    rows, contexts = [1, 6, 1, 1, 1], [33, 14, 2, 70, paged.SHORT + 1]
     batch, num_blocks = make_batch(rows, contexts)
     k_cache, v_cache = torch.randn(2, num_blocks, BLOCK, 2, 16).unbind()
     q = torch.randn(sum(rows), 4, 16)

@@ -9,12 +9,18 @@ to the longest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
 from saccade.kernels.reference import causal_attention
+
+SHORT = 512
+"""Decoding rows with up to this many keys are padded into batches on a CPU: for short ones the calls cost most, for
+longer ones the copies that padding needs."""
 
 
 def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
@@ -28,28 +34,37 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
 
     The rows of this step must have been stored. Query head h reads key head h // group.
     """
-    num_sequences = batch.context_lens.shape[0]
     if q.device.type != "cpu":
         if batch.max_q == 1:
             return _decode(q, k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
         return _padded(q, k_cache, v_cache, batch)
     lengths: list[int] = batch.context_lens.tolist()
-    if batch.max_q == 1 and num_sequences > 1:
-        return _decode_by_length(q, k_cache, v_cache, batch.block_tables, lengths, list(range(num_sequences)))
     bounds: list[int] = batch.cu_q.tolist()
     out = torch.zeros_like(q)
-    single = []
+    short = []
     for s, length in enumerate(lengths):
         first, end = bounds[s], bounds[s + 1]
-        if end - first == 1 and num_sequences > 1:
-            single.append(s)
+        if end - first == 1 and length <= SHORT and len(lengths) > 1:
+            short.append(s)
         elif length and end > first:
             keys, values = (_rows(cache, batch.block_tables[s], length) for cache in (k_cache, v_cache))
             out[first:end] = causal_attention(q[first:end], keys, values)
-    if single:
-        rows = batch.cu_q[:-1].long()[single]
-        out[rows] = _decode_by_length(q[rows], k_cache, v_cache, batch.block_tables, lengths, single)
+    for group in _about_equal(short, lengths, k_cache.shape[1]):
+        rows = [bounds[s] for s in group]
+        longest = max(lengths[s] for s in group)
+        out[rows] = _decode(q[rows], k_cache, v_cache, batch.block_tables[group], batch.context_lens[group], longest)
     return out
+
+
+def _about_equal(sequences: list[int], lengths: list[int], block_size: int) -> Iterable[list[int]]:
+    """Groups to pad to one length, which at most doubles the work.
+
+    Lengths 20, 30, 300 in blocks of 16: 2, 2 and 19 blocks, so 20 and 30 go together and 300 goes alone.
+    """
+    groups: dict[int, list[int]] = {}
+    for s in sequences:
+        groups.setdefault((-(-lengths[s] // block_size)).bit_length(), []).append(s)
+    return groups.values()
 
 
 def _rows(cache: Tensor, table: Tensor, length: int) -> Tensor:
@@ -60,34 +75,6 @@ def _rows(cache: Tensor, table: Tensor, length: int) -> Tensor:
     if blocks[-1] - blocks[0] == len(blocks) - 1 and blocks == list(range(blocks[0], blocks[-1] + 1)):
         return cache.view(-1, *cache.shape[2:])[blocks[0] * block_size :][:length]
     return cache.index_select(0, table).flatten(0, 1)[:length]
-
-
-def _decode_by_length(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: list[int], sequences: list[int]
-) -> Tensor:
-    """One row for each of these sequences, q [len(sequences), Hq, D]; those of about one length go as one batch.
-
-    Lengths 20, 30, 900 in blocks of 16: 2, 2 and 57 blocks, so {20, 30} is padded to 32 rows and 900 goes alone.
-    Padding at most doubles the work.
-    """
-    block_size = k_cache.shape[1]
-    groups: dict[int, list[int]] = {}
-    for row, s in enumerate(sequences):
-        groups.setdefault((-(-lengths[s] // block_size)).bit_length(), []).append(row)
-    parts: list[tuple[list[int], Tensor]] = []
-    for rows in groups.values():
-        own = [sequences[row] for row in rows]
-        longest = max(lengths[s] for s in own)
-        context = torch.tensor([lengths[s] for s in own])
-        whole = len(rows) == len(tables)
-        query, table = (q, tables) if whole else (q[rows], tables[own])
-        parts.append((rows, _decode(query, k_cache, v_cache, table, context, longest)))
-    if len(parts) == 1:
-        return parts[0][1]
-    out = torch.empty_like(q)
-    for rows, part in parts:
-        out[rows] = part
-    return out
 
 
 def _decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int) -> Tensor:
