@@ -1,4 +1,4 @@
-"""The command and the server as a stranger meets them: processes, HTTP bodies, files. Nothing of the house is imported."""
+"""The command and the server as a stranger meets them: processes, HTTP bodies, files. Imports nothing of the house."""
 
 from __future__ import annotations
 
