@@ -21,10 +21,6 @@ from typing import Literal, NamedTuple
 
 from saccade.types import FinishReason
 
-BLOCK = 16
-"""Tokens of one KV block; slot of a token = block * BLOCK + position % BLOCK."""
-
-
 # --- what comes in ---------------------------------------------------------------------------------------------------
 
 
@@ -136,8 +132,8 @@ class Move(NamedTuple):
 
     kind: Literal["drop", "demote", "promote", "drop_host"]
     """drop: free on the GPU. demote: copy to pinned host memory, then free on the GPU. promote: copy from there to
-    the GPU, then free there. drop_host: free in host memory. What was promised memory and never encoded is dropped
-    too: dropping a key that is not held does nothing."""
+    the GPU, then free there. drop_host: free in host memory.
+    A move of a key that the runner does not hold, because its job failed in an earlier step, does nothing."""
     key: bytes
 
 
@@ -167,22 +163,22 @@ class EncodeSlice(NamedTuple):
 
 
 class FeatureRows(NamedTuple):
-    """Rows of a sequence's chunk that are placeholders: rows [row, row + count) are features [offset, offset + count)."""
+    """Rows [row, row + length) of a chunk are placeholders and take features [offset, offset + length)."""
 
     key: bytes
     row: int
     """Counted from the first row of the chunk."""
     offset: int
-    count: int
+    length: int
 
 
 class Rows(NamedTuple):
-    """What one sequence computes in a step: the tokens at positions [start, start + count) of prompt and answer."""
+    """What one sequence computes in a step: the tokens at positions [start, start + length) of prompt and answer."""
 
     id: str
     slot: int
     start: int
-    count: int
+    length: int
     first_block: int
     """Index in its block table of the first of `blocks`."""
     blocks: tuple[int, ...]
@@ -218,11 +214,11 @@ class StepPlan:
     encodes: tuple[EncodeSlice, ...]
     """Slices of vision work."""
     rows: tuple[Rows, ...]
-    """Decode rows first (count 1, no ids), each sequence at most once; together the rows of one forward pass."""
+    """Decode rows first (length 1, no ids), each sequence at most once; together the rows of one forward pass."""
     num_decodes: int
     """How many of `rows` are decode rows."""
     num_rows: int
-    """Sum of their counts, in tokens."""
+    """Sum of their lengths, in tokens."""
     asks: tuple[Ask, ...]
     """For the caller, not for the runner."""
 
