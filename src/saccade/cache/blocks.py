@@ -1,5 +1,5 @@
-"""The ledger of KV blocks: token ids and feature keys become chain keys, chain keys become shared blocks; it knows block
-numbers and references, no tensors and no sequences.
+"""The ledger of KV blocks: token ids and feature keys become chain keys, chain keys become shared blocks; it knows
+block numbers and references, no tensors and no sequences.
 
     free --take--> used (references >= 1) --release--> cached, if published (least recently used goes first)
       ^                                   \\-release--> free, if not          cached --evict--> free
@@ -53,11 +53,12 @@ def chain_keys(ids: Sequence[int], media: Sequence[MediaRows], salt: bytes) -> t
         inside = []
         # Block 16..31 and a picture at 20..39: rows 4..15 of the block are rows 0..11 of the features;
         # block 32..47: rows 0..7 are rows 12..19.
-        for key, start, length in media[at:]:
-            if start >= last:
-                break
+        run = at
+        while run < len(media) and media[run][1] < last:
+            key, start, length = media[run]
             low, high = max(start, first), min(start + length, last)
             inside.append((key, low - first, low - start, high - low))
+            run += 1
         parent = next_key(parent, ids[first:last], inside)
         keys.append(parent)
     return tuple(keys)
@@ -143,7 +144,7 @@ class BlockLedger:
                     self._free.append(block)
 
     def publish(self, block: int, key: bytes) -> None:
-        """Let others find a held block that is full and computed. Of two with one key the first stays the shared one."""
+        """Let others find a held block that is full and computed; of two with one key the first stays the shared one."""
         assert self._references[block], f"block {block} is published and not held"
         if self._prefix_cache and key not in self._by_key and block not in self._keys:
             self._by_key[key] = block
