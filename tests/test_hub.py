@@ -78,7 +78,17 @@ def test_a_hub_name_is_fetched(source: Any, offline: bool, snapshot: Path, monke
     [(model, options)] = fake.calls
     assert model == NAME
     assert options["local_files_only"] is offline
-    assert options["allow_patterns"] == ["*.safetensors", "*.json", "*.jinja", "*.txt"]
+    assert options["allow_patterns"] == ["*.json", "*.jinja", "*.txt", "*.safetensors"]
+
+
+def test_random_weights_need_no_files_of_weights(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in snapshot.glob("*.safetensors"):
+        path.unlink()
+    fake = pretend(monkeypatch, snapshot)
+    assert hub.resolve(NAME, weights=False) == snapshot
+    assert "*.safetensors" not in fake.calls[0][1]["allow_patterns"]
+    with pytest.raises(CheckpointError, match="lacks"):
+        hub.resolve(NAME)
 
 
 @pytest.mark.parametrize("lost", ["config.json", "tokenizer.json", "b.safetensors", "model.safetensors.index.json"])

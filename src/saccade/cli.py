@@ -174,7 +174,8 @@ def _load(settings: Settings) -> Backend:
     from saccade.hub import resolve
     from saccade.media.fetch import MediaLimits
 
-    directory = resolve(settings.model, offline=settings.offline, source=settings.source)
+    weights = settings.load_format != "dummy"
+    directory = resolve(settings.model, offline=settings.offline, source=settings.source, weights=weights)
     limits = MediaLimits(
         max_file_bytes=settings.max_file_bytes,
         max_image_pixels=settings.max_image_pixels,

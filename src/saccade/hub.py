@@ -15,17 +15,19 @@ from saccade.errors import CheckpointError
 Source: TypeAlias = Literal["huggingface", "modelscope"]
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt"]
+_WEIGHTS = "*.safetensors"
+_WANTED = ["*.json", "*.jinja", "*.txt"]
 _UNWANTED = ["*/*"]  # other formats and training leftovers live in sub-folders
 _NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 
-def resolve(model: str, *, offline: bool = False, source: Source = "huggingface") -> Path:
+def resolve(model: str, *, offline: bool = False, source: Source = "huggingface", weights: bool = True) -> Path:
     """The directory of `model`: "demo" (bundled), a directory, or a hub name such as Qwen/Qwen3-VL-2B-Instruct.
 
     A hub model is fetched with a progress bar and kept in the hub's own cache; an interrupted download goes on where it
-    stopped. With `offline` nothing is fetched, but a complete copy in the cache is used. CheckpointError says what is
-    wrong in one sentence, with a hint.
+    stopped. With `offline` nothing is fetched, but a complete copy in the cache is used. Without `weights` (a model that
+    will be filled at random) the large files are left where they are. CheckpointError says what is wrong in one
+    sentence, with a hint.
     """
     if model == "demo":
         return _bundled()
@@ -43,7 +45,7 @@ def resolve(model: str, *, offline: bool = False, source: Source = "huggingface"
             f"There is no directory {model!r}.",
             hint='A model is "demo", a directory with config.json, or a hub name such as Qwen/Qwen3-VL-2B-Instruct.',
         )
-    return _complete(_download(model, offline, source), model)
+    return _complete(_download(model, offline, source, weights), model, weights)
 
 
 def _bundled() -> Path:
@@ -62,10 +64,11 @@ def _with_config(path: Path) -> Path:
     return path
 
 
-def _download(model: str, offline: bool, source: Source) -> Path:
+def _download(model: str, offline: bool, source: Source, weights: bool) -> Path:
     fetch = _huggingface if source == "huggingface" else _modelscope
+    wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
-        return Path(fetch()(model, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=offline))
+        return Path(fetch()(model, allow_patterns=wanted, ignore_patterns=_UNWANTED, local_files_only=offline))
     except CheckpointError:
         raise
     except Exception as error:  # two libraries, each with its own tree over its own HTTP client
@@ -112,9 +115,10 @@ def _explain(error: Exception, model: str, offline: bool, source: Source) -> Che
     return CheckpointError(f"Downloading {model} from {hub} failed: {cause}", hint=again)
 
 
-def _complete(path: Path, model: str) -> Path:
+def _complete(path: Path, model: str, weights: bool) -> Path:
     """Make sure that nothing of the checkpoint is missing: a cache can hold the half of one."""
-    missing = [name for name in ("config.json", "tokenizer.json", *_weights(path)) if not (path / name).is_file()]
+    needed = ["config.json", "tokenizer.json", *(_weights(path) if weights else ())]
+    missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
