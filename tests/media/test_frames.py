@@ -279,7 +279,7 @@ def test_other_files(data: bytes, what: str) -> None:
     ):
         with pytest.raises(MediaError) as caught:
             frames_of(data, kind)
-        assert caught.value.message == f"The {noun} is {what}; what can be read: {readable}."
+        assert caught.value.message == f"The {noun} is {what}; supported are {readable}."
         assert caught.value.param == "messages[0].content[0]"
 
 
@@ -293,9 +293,9 @@ def test_nothing_behind_the_first_bytes(magic: bytes) -> None:
 
 
 def test_a_video_is_no_picture_and_a_picture_no_video() -> None:
-    with pytest.raises(MediaError, match="The picture is MP4; what can be read: JPEG"):
+    with pytest.raises(MediaError, match="The picture is MP4; supported are JPEG"):
         frames_of(film(num_frames=3))
-    with pytest.raises(MediaError, match="The video is PNG; what can be read: MP4"):
+    with pytest.raises(MediaError, match="The video is PNG; supported are MP4"):
         frames_of(still_files()["PNG"], "video")
 
 

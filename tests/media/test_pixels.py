@@ -345,7 +345,7 @@ def test_configs_of_other_models_are_refused(tmp_path: Path, config: Any, messag
 
 
 def test_a_directory_without_configs(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds none of preprocessor_config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no preprocessor_config\.json"):
         Plans.from_dir(tmp_path, LIMITS)
 
 

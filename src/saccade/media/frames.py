@@ -81,8 +81,11 @@ def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = 
     name = sniff(blob.data)
     if name not in (_PICTURES if ref.kind == "image" else _VIDEOS):
         readable = ", ".join(_PICTURES if ref.kind == "image" else _VIDEOS)
+        other = "video" if name in _VIDEOS else "picture" if name in _PICTURES else None
         raise MediaError(
-            f"The {noun} is {name or 'of no known format'}; what can be read: {readable}.", param=ref.param
+            f"The {noun} is {name or 'of no known format'}; supported are {readable}.",
+            param=ref.param,
+            hint=f"Send it as a {other}." if other else None,
         )
     if ref.kind == "image":
         pixels = _decode_picture(name, blob.data, ref, limits)

@@ -208,7 +208,10 @@ def _config(directory: Path, part: str, names: tuple[str, ...]) -> tuple[str, di
         if config is not None:
             _check(config, name)
             return name, config
-    raise CheckpointError(f"{directory} holds none of {', '.join(names)} and no processor_config.json with {part}.")
+    raise CheckpointError(
+        f"{directory} has no {' or '.join(names)}, and no processor_config.json with {part}.",
+        hint="Copy it from the model's repository.",
+    )
 
 
 def _check(config: dict[str, Any], name: str) -> None:

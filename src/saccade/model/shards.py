@@ -97,7 +97,9 @@ def _read_header(path: Path) -> list[Entry]:
                 raise _no_safetensors(path, size)
             header = json.loads(file.read(length))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {SINGLE} and no {INDEX}.") from None
+        raise CheckpointError(
+            f"{path.parent} has no {SINGLE} and no {INDEX}.", hint="Download the checkpoint again."
+        ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:

@@ -269,7 +269,7 @@ def _compare(directory: Path, places: dict[str, Place], found: dict[str, Entry])
         entry = found[name]
         if entry.shape != place.shape:
             expected, have = list(place.shape), list(entry.shape)
-            raise CheckpointError(f"{entry.file}: tensor {entry.name} has shape {have}; config.json asks {expected}.")
+            raise CheckpointError(f"{entry.file}: tensor {entry.name} has shape {have}; config.json wants {expected}.")
 
 
 def _more(names: list[str]) -> str:

@@ -59,7 +59,9 @@ class ChatTemplate:
         try:
             return cls(source, added, variables)
         except jinja2.TemplateSyntaxError as error:
-            raise CheckpointError(f"{directory}: fault in line {error.lineno} of the chat template: {error}") from error
+            raise CheckpointError(
+                f"{directory}: fault in line {error.lineno} of the chat template: {error}."
+            ) from error
 
     def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]], *, open_answer: bool) -> list[Piece]:
         """The pieces of the prompt, no two texts in a row; with `open_answer` it ends where the model is to speak.
@@ -190,7 +192,7 @@ def _find_source(directory: Path, config: Mapping[str, Any]) -> str:
         if path.is_file():
             return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"{path} cannot be read: {str(error).rstrip('.')}.") from error
     for data in (_read_json(directory / "chat_template.json"), config):
         source = data.get("chat_template")
         if isinstance(source, list):  # several templates by name
@@ -209,7 +211,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", hint="Download it again.") from error
+        raise CheckpointError(f"{path} cannot be read: {str(error).rstrip('.')}.", hint="Download it again.") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
     return data

@@ -60,7 +60,9 @@ class Tokenizer:
             data = json.loads(source)
             full = tokenizers.Tokenizer.from_str(source)
         except Exception as error:  # the package raises bare Exception for a file it cannot use
-            raise CheckpointError(f"{path} cannot be read: {error}", hint="Download it again.") from error
+            raise CheckpointError(
+                f"{path} cannot be read: {str(error).rstrip('.')}.", hint="Download it again."
+            ) from error
         kinds = [(data.get(part) or {}).get("type") for part in ("model", "decoder")]
         if kinds != ["BPE", "ByteLevel"]:
             raise CheckpointError(f"{path} is a {kinds[0]} tokenizer with a {kinds[1]} decoder, not a byte-level BPE.")
