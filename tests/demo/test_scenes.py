@@ -236,7 +236,8 @@ def test_an_event_happens_in_the_frame_that_is_told() -> None:
         ends = re.search(r"\b(stops?|rest)\b", turn.question)
         frame = moved.index(False, 1) if ends else moved.index(True)
         pace = sample.timestamps[0] * 2
-        assert turn.truth == {"seconds": frame * pace}, turn.question
+        assert turn.truth is not None
+        assert turn.truth["seconds"] == frame * pace, turn.question
         assert turn.answer == f"At {frame * pace:.1f} seconds."
         seen.add("ends" if ends else "begins")
     assert seen == {"ends", "begins"}

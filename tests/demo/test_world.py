@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from saccade.demo.world import Sample, World, draw
+from saccade.demo.world.blocklist import UNFORTUNATE
 from saccade.demo.world.draw import MIXTURE, weights
 from saccade.demo.world.faces import COMMON, FAMILIES
 from saccade.demo.world.paper import Look, contrast
 from saccade.demo.world.typefaces import FOLDER, files
-from saccade.demo.world.vocabulary import GOODS, share, words
+from saccade.demo.world.vocabulary import GOODS, Vocabulary, share, words
 from saccade.demo.world.widgets import Theme
 
 TEXT = ("words", "lines", "repeats", "receipt", "form", "table", "window")
@@ -192,7 +193,7 @@ def test_html_is_well_formed_and_says_what_the_window_says() -> None:
 def test_every_task_of_text_comes_first_now_and_then() -> None:
     first = {s.turns[0].task for kind in TEXT for s in samples(kind)}
     anywhere = {turn.task for kind in TEXT for s in samples(kind) for turn in s.turns}
-    assert anywhere <= first | {"absent"}
+    assert anywhere <= first | {"absent", "cannot"}
     assert {"read", "line", "total", "field", "checked", "json", "locate", "list", "at", "html", "count"} <= first
 
 
@@ -217,6 +218,19 @@ def test_held_out_words_are_never_trained_on() -> None:
     drawn = [draw(1, i, World(split="test", kinds={"words": 1.0})) for i in range(40)]
     read = {w for s in drawn for t in s.turns if t.task == "read" for w in re.findall("[a-z]{4,}", t.answer)}
     assert len(read & set(words("test"))) > 10
+
+
+def test_unfortunate_words_are_on_no_page() -> None:
+    assert not UNFORTUNATE & {*words("train"), *words("test")}
+
+
+def test_random_letters_can_be_told_from_their_neighbours() -> None:
+    write = Vocabulary(np.random.default_rng(0), "train")
+    for _ in range(2000):
+        text = write.letters(1 + write.below(8))
+        assert len(text) > 1
+        assert text.islower() or text.isupper() or not set("lI") & set(text)
+        assert set(text.lower()) - set("cilosuvwxz"), text
 
 
 def test_ink_reads_on_its_ground() -> None:

@@ -102,11 +102,12 @@ class Report:
 
 def items_of(row: Row, seed: int, count: int) -> Iterator[tuple[Sample, Turn]]:
     """`count` samples of a row, each with the one question it is asked; kinds and tasks take turns, so that each is
-    equally often asked."""
+    asked equally often, as far as a kind asks the task at all."""
     wanted: dict[str, int] = dict.fromkeys(row.tasks, 0)
+    shown: dict[str, int] = dict.fromkeys(row.kinds, 0)
     found = index = 0
     while found < count:
-        kind = row.kinds[index % len(row.kinds)]
+        kind = min(shown, key=lambda k: shown[k])
         world = World(
             split="test",
             fonts="unseen" if row.fonts == "unseen" else "known",
@@ -123,6 +124,7 @@ def items_of(row: Row, seed: int, count: int) -> Iterator[tuple[Sample, Turn]]:
         # The task asked least so far, so that rare tasks get their share.
         turn = min(turns, key=lambda t: wanted[t.task])
         wanted[turn.task] += 1
+        shown[kind] += 1
         found += 1
         yield sample, turn
 

@@ -4,8 +4,8 @@ Slots by task: read(), line(n), total(), field(name, what="field" | "price" | "p
 checked(name), json(what), locate(name, what="button" | "field" | "checkbox" | "radio" | "word" | "shape" | ...),
 absent(as locate), list(what), at(x, y), html(), color(name), kind(color), count(what), position(name[, side]),
 chart_value(name), chart_highest(), chart_lowest(), when(event, name), video_what(about="appears" | "leaves" | "moves"
-with name | "color" with name and seconds), describe([what="image" | "video"]), cannot(), hello(about="hi" | "who" |
-"can" | "how" | "thanks" | "bye").
+with name | "color" with name and seconds), describe([what="image" | "video"]), cannot([about="picture"]),
+hello(about="hi" | "who" | "can" | "how" | "thanks" | "bye").
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ def form_of(task: str, slots: dict[str, Slot]) -> str:
         return f"video_{slots['about']}"
     if task == "hello":
         return f"hello_{slots['about']}"
+    if task == "cannot" and slots.get("about") == "picture":
+        return "cannot_seen"
     return task
 
 

@@ -259,7 +259,7 @@ def _questions(
         (0.8, partial(ask_plain, "count", str(len(value)), what="bars")),
         (0.7, partial(ask_plain, "list", "\n".join(data.labels), what="labels" if rng.random() < 0.6 else "bars")),
         (0.7, partial(_describe, rng, world, data)),
-        (0.25, partial(refusal_turn, rng, world.wording)),
+        (0.3, partial(refusal_turn, rng, world.wording)),
     ]
     if data.title:
         pool.append((0.8, partial(ask_plain, "field", data.title, name="title", what="plain")))

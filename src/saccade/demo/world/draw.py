@@ -25,17 +25,17 @@ _SCENES: dict[str, Scene] = {
     "chat": chat.scene,
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
-    ("lines", 15),
-    ("words", 5),
-    ("repeats", 8),
-    ("receipt", 12),
-    ("form", 8),
+    ("lines", 13),
+    ("words", 4),
+    ("repeats", 11),
+    ("receipt", 11),
+    ("form", 9),
     ("table", 6),
     ("window", 17),
-    ("shapes", 12),
-    ("chart", 8),
-    ("video", 8),
-    ("chat", 2),
+    ("shapes", 11),
+    ("chart", 6),
+    ("video", 12),
+    ("chat", 3),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
 """What stage 0 draws; the full mixture is reached at stage 0.3."""

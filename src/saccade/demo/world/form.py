@@ -13,6 +13,7 @@ import numpy as np
 
 from saccade.demo.world.answers import absent, as_json, located, plain
 from saccade.demo.world.canvas import Box, Canvas, union
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.marks import check_box
 from saccade.demo.world.paper import Asked, Look, Paper, choose, dress, finish, mix
 from saccade.demo.world.sample import Sample, World
@@ -55,7 +56,8 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     pool: list[Asked] = [
         (3.5, lambda: plain(rng, world, "read", "\n".join(form.text))),
         (3.0, lambda: plain(rng, world, "field", form.values[label], name=label)),
-        (2.0, lambda: as_json(rng, world, "form", form.value)),
+        (3.2, lambda: as_json(rng, world, "form", form.value)),
+        (0.2, lambda: refusal_turn(rng, world.wording)),
         (0.3, lambda: plain(rng, world, "count", str(len(labels)), what="fields")),
         (0.4, lambda: plain(rng, world, "list", "\n".join(labels), what="fields")),
     ]

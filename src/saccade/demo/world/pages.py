@@ -11,6 +11,7 @@ import numpy as np
 
 from saccade.demo.world.answers import absent, located, plain
 from saccade.demo.world.canvas import Box, Canvas, Color, Overflow
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.faces import COMMON
 from saccade.demo.world.paper import Asked, Look, Paper, choose, dress, finish
 from saccade.demo.world.sample import Sample, World
@@ -244,7 +245,10 @@ def _ask(
     texts = [line.text for line in written]
     every = [word for text in texts for word in text.split(" ")]
     once = [(i, j) for i, text in enumerate(texts) for j, word in enumerate(text.split(" ")) if every.count(word) == 1]
-    pool: list[Asked] = [(5.0, lambda: plain(rng, world, "read", "\n".join(texts)))]
+    pool: list[Asked] = [
+        (5.0, lambda: plain(rng, world, "read", "\n".join(texts))),
+        (0.2, lambda: refusal_turn(rng, world.wording)),
+    ]
     if len(texts) > 1:
         n = write.below(len(texts))
         pool.append((2.0, lambda: plain(rng, world, "line", texts[n], n=n + 1)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from saccade.demo.world.answers import as_json, located, plain
 from saccade.demo.world.canvas import Box, Canvas, Color
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.paper import Asked, Look, Paper, any_color, choose, dress, finish
 from saccade.demo.world.sample import Sample, World
 from saccade.demo.world.typefaces import Font, pick_font
@@ -83,7 +84,8 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
         (4.0, lambda: plain(rng, world, "read", "\n".join(texts))),
         (2.5, lambda: plain(rng, world, "total", total)),
         (1.5, lambda: plain(rng, world, "field", bill.money(item.cents), name=item.name, what="price")),
-        (2.5, lambda: as_json(rng, world, "receipt", _value(bill, counted))),
+        (4.0, lambda: as_json(rng, world, "receipt", _value(bill, counted))),
+        (0.25, lambda: refusal_turn(rng, world.wording)),
         (0.6, lambda: plain(rng, world, "line", texts[n], n=n + 1)),
         (0.5, lambda: plain(rng, world, "field", bill.shop, name="shop", what="plain")),
         (0.4, lambda: plain(rng, world, "count", str(len(bill.items)), what="items")),

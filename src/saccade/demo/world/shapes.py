@@ -170,9 +170,9 @@ def _questions(rng: np.random.Generator, world: World, scene: _Scene) -> list[As
     names = Counter(f.name for f in scene.figures)
     ask_plain = partial(plain, rng, world)
     pool: list[Asked] = [
-        (1.2, partial(_count, rng, world, scene.figures)),
+        (2.2, partial(_count, rng, world, scene.figures)),
         (0.2, partial(_absent, rng, world, names)),
-        (0.15, partial(refusal_turn, rng, world.wording)),
+        (0.25, partial(refusal_turn, rng, world.wording)),
     ]
     if _in_order(scene.figures):
         pool.append((1.5, partial(_describe, rng, world, scene)))

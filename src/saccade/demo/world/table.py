@@ -12,6 +12,7 @@ import numpy as np
 
 from saccade.demo.world.answers import as_json, located, plain
 from saccade.demo.world.canvas import Box, Canvas
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.paper import Asked, Look, Paper, choose, contrast, dress, finish, mix
 from saccade.demo.world.sample import Sample, World
 from saccade.demo.world.typefaces import Font, pick_font
@@ -51,13 +52,14 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
         (3.5, lambda: plain(rng, world, "read", "\n".join(texts))),
         (4.0, lambda: plain(rng, world, "field", answer, name=heading, row=name, what="cell")),
         (0.6, lambda: plain(rng, world, "line", texts[n], n=n + 1)),
+        (0.2, lambda: refusal_turn(rng, world.wording)),
         (0.4, lambda: plain(rng, world, "count", str(len(table.rows)), what="rows")),
         (0.4, lambda: plain(rng, world, "count", str(len(table.header)), what="columns")),
         (0.4, lambda: plain(rng, world, "list", "\n".join(table.header), what="columns")),
         (0.8, lambda: located(rng, world, canvas, boxes[name], name, "word")),
     ]
     if cells <= 16:
-        pool.append((2.0, lambda: as_json(rng, world, "table", table.value)))
+        pool.append((3.0, lambda: as_json(rng, world, "table", table.value)))
     return finish(canvas, "table", choose(rng, pool, 3), rng, world)
 
 

@@ -15,6 +15,7 @@ from saccade.demo.world.sample import UInt8Array, World
 
 FOLDER = Path(__file__).resolve().parent.parent / "fonts"
 _EM = 1024
+_X_ROWS = 5
 _CACHED_FONTS = 6000
 
 
@@ -69,6 +70,12 @@ class Font:
         self._bitmaps = _bitmaps(file, size)
         self.ascent, self.descent = self._bitmaps.freetype.getmetrics()
         self._glyphs: dict[str, Glyph] = {} if linear else self._bitmaps.known
+
+    @property
+    def small(self) -> bool:
+        """Whether an x has fewer than five rows of pixels: too few to tell e from c."""
+        x = self.glyph("x")
+        return x.bottom - x.top < _X_ROWS
 
     @property
     def height(self) -> int:
@@ -158,6 +165,7 @@ def pick_face(rng: np.random.Generator, world: World) -> str:
 def pick_font(rng: np.random.Generator, world: World, size: float, mono: bool = False) -> Font:
     """A random face at `size` pixels (rounded; above 40 to even sizes, so that the cache stays small).
 
+    A face with small letters comes a little larger, so that it can be read.
     With `mono`, a face whose characters are all as wide.
     """
     file = pick_face(rng, world)
@@ -165,4 +173,7 @@ def pick_font(rng: np.random.Generator, world: World, size: float, mono: bool = 
         names = _monospaced(world.fonts)
         file = names[int(rng.integers(len(names)))]
     whole = max(8, round(size) if size <= 40 else 2 * round(size / 2))
-    return font(file, whole, bool(rng.random() < 0.4))
+    linear = bool(rng.random() < 0.4)
+    while (found := font(file, whole, linear)).small:
+        whole += 1
+    return found

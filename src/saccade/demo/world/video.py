@@ -179,7 +179,7 @@ def _questions(
     events = Counter(actor.event for actor in actors)
     pool: list[Asked] = [
         (1.0, partial(_describe, rng, world, actors, pace)),
-        (0.15, partial(refusal_turn, rng, world.wording)),
+        (0.25, partial(refusal_turn, rng, world.wording)),
     ]
     if not events["appears"] and not events["leaves"]:
         pool.append((0.4, partial(ask_plain, "count", str(len(actors)), what="shapes")))
@@ -187,7 +187,7 @@ def _questions(
         kind, name = actor.figure.kind, actor.figure.name
         if actor.at:
             called = kind if actor.event == "changes" or rng.random() < 0.3 else name
-            pool.append((2.5, partial(_when, rng, world, actor, called, pace)))
+            pool.append((4.0, partial(_when, rng, world, actor, called, pace)))
         if actor.event in ("appears", "leaves") and events[actor.event] == 1:
             pool.append((1.2, partial(ask_plain, "video_what", said(f"the {name}"), about=actor.event)))
         if actor.step != (0, 0):
@@ -202,7 +202,7 @@ def _questions(
 def _when(rng: np.random.Generator, world: World, actor: Actor, called: str, pace: float) -> Turn:
     seconds = actor.at * pace
     question = ask("when", rng, world.wording, event=actor.event, name=called)
-    return Turn("when", question, f"At {seconds:.1f} seconds.", {"seconds": seconds})
+    return Turn("when", question, f"At {seconds:.1f} seconds.", {"seconds": seconds, "event": actor.event})
 
 
 def _color(rng: np.random.Generator, world: World, actor: Actor, frames: int, pace: float) -> Turn:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from saccade.demo.world.blocklist import UNFORTUNATE
 from saccade.demo.world.sample import Split
 
 _FILE = Path(__file__).resolve().parent.parent / "words.txt"
 _LETTERS, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+_TWINS, _FORMED = "cilosuvwxz", "abdefghjkmnpqrty"
+"""Letters whose capital differs by size alone, or that look like another letter; and the others."""
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -135,11 +138,12 @@ _SENTENCES = (
 def words(split: Split) -> tuple[str, ...]:
     """The lower-case dictionary words of a split."""
     everything = _FILE.read_text().split()
+    # Filtered after the split, so that no word changes sides when the list of unfortunate ones grows.
     if split == "train":
-        return tuple(word for i, word in enumerate(everything) if i % 10 != 5)
+        return tuple(word for i, word in enumerate(everything) if i % 10 != 5 and word not in UNFORTUNATE)
     lists = (FIRST, LAST, CITIES, GOODS, SHOPS, LABELS, ACTIONS, SWITCHES, MENUS, _GLUE, _SENTENCES)
     printed = {part for items in lists for item in items for part in re.findall("[a-z]+", item.lower())}
-    return tuple(word for word in everything[5::10] if word not in printed)
+    return tuple(word for word in everything[5::10] if word not in printed | UNFORTUNATE)
 
 
 @lru_cache(maxsize=64)
@@ -175,14 +179,18 @@ class Vocabulary:
         return "".join(_DIGITS[d] for d in self.rng.integers(10, size=n))
 
     def letters(self, n: int) -> str:
-        """Random letters, so that reading is not guessing."""
-        text = "".join(_LETTERS[d] for d in self.rng.integers(26, size=n))
+        """Two or more random letters, so that reading is not guessing; none that only a neighbour could tell apart: no
+        l and no I in mixed case, and at least one letter whose capital has another form."""
+        text = "".join(_LETTERS[d] for d in self.rng.integers(26, size=max(n, 2)))
+        if not set(text) - set(_TWINS):
+            text = _FORMED[self.below(len(_FORMED))] + text[1:]
         dice = self.rng.random()
         if dice < 0.4:
             return text
         if dice < 0.8:
             return text.upper()
-        return "".join(c.upper() if flip else c for c, flip in zip(text, self.rng.random(n) < 0.5, strict=True))
+        text = text.replace("l", "L").replace("i", "j")
+        return "".join(c.upper() if flip else c for c, flip in zip(text, self.rng.random(len(text)) < 0.5, strict=True))
 
     def code(self) -> str:
         """A serial number, plate or key: letters and digits mixed."""
@@ -221,7 +229,13 @@ class Vocabulary:
             "A|A",
             "?!",
         )[self.below(33)]
-        pools = {"A": _LETTERS.upper(), "a": _LETTERS, "d": _DIGITS, "h": "0123456789abcdef"}
+        # Beside digits as on number plates: no I, O, l and o.
+        pools = {
+            "A": "ABCDEFGHJKLMNPQRSTUVWXYZ",
+            "a": "abcdefghijkmnpqrstuvwxyz",
+            "d": _DIGITS,
+            "h": "0123456789abcdef",
+        }
         return "".join(pools[c][self.below(len(pools[c]))] if c in pools else c for c in form)
 
     def amount(self, low: float = 0.1, high: float = 2000.0) -> int:
@@ -281,8 +295,20 @@ class Vocabulary:
         return (self.price, self.number, self.date, self.time, self.email, self.filename, self.link)[self.below(7)]()
 
     def token(self) -> str:
-        """A dictionary word seven times out of ten, else an oddity."""
-        return self.cased(self.word()) if self.rng.random() < 0.7 else self.oddity()
+        """A dictionary word seven times out of ten, now and then two with a hyphen, else an oddity."""
+        dice = self.rng.random()
+        if dice < 0.7:
+            return self.cased(self.word() if dice < 0.67 else self.compound())
+        return self.oddity()
+
+    def compound(self) -> str:
+        """Two words or pieces with a hyphen: mid-air, X-ray, Hi-Lo."""
+        dice = self.below(3)
+        if dice == 0:
+            return f"{self.word()}-{self.word()}"
+        first = _FORMED[self.below(len(_FORMED))].upper() if dice == 1 else self.word()[:2].capitalize()
+        second = self.word()
+        return f"{first}-{second}" if dice == 1 else f"{first}-{second[: 2 + self.below(2)].capitalize()}"
 
     def sentence(self) -> str:
         """A natural sentence with function words, some of them repeated, and its punctuation."""
@@ -319,8 +345,11 @@ class Vocabulary:
 
     def switch(self) -> str:
         """The name of a check box."""
-        if self.rng.random() < 0.6:
+        dice = self.rng.random()
+        if dice < 0.55:
             return self.among(SWITCHES)
+        if dice < 0.62:
+            return self.compound()
         return self.word().capitalize() + (f" {self.word()}" if self.rng.random() < 0.6 else "")
 
     def action(self) -> str:

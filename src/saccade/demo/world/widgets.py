@@ -78,7 +78,9 @@ def _on(ground: Color) -> Color:
 class _Painter:
     """Sizes and draws elements in one style: the same numbers serve measuring and painting."""
 
-    def __init__(self, rng: np.random.Generator, paper: Paper, face: Font, elements: tuple[Element, ...]) -> None:
+    def __init__(
+        self, rng: np.random.Generator, paper: Paper, face: Font, elements: tuple[Element, ...], above: bool
+    ) -> None:
         size = face.size
         self.paper, self.face, self.theme = paper, face, Theme.pick(rng)
         self.gap = size * rng.uniform(0.35, 0.9)
@@ -87,7 +89,7 @@ class _Painter:
         self.radius = paper.px(int(rng.choice((0, 0, 3, 5, 9))))
         self.line = paper.px(1)
         self.mark = ("check", "cross", "fill")[int(rng.integers(3))]
-        self.above = rng.random() < 0.25
+        self.above = above
         self.align = rng.random()
         self.outlined, self.primary = rng.random() < 0.6, rng.random() < 0.5
         self.button_pad = size * rng.uniform(0.6, 1.6)
@@ -215,10 +217,12 @@ class _Painter:
 
 
 def paint(
-    rng: np.random.Generator, world: World, paper: Paper, title: str, elements: tuple[Element, ...], face: Font
-) -> tuple[Canvas, list[Control]]:
-    """The drawn window, alone or on a desktop, and its controls in reading order."""
-    painter = _Painter(rng, paper, face, elements)
+    rng: np.random.Generator, world: World, paper: Paper, title: str, elements: tuple[Element, ...], face: Font,
+    above: bool,
+) -> tuple[Canvas, list[Control]]:  # fmt: skip
+    """The drawn window, alone or on a desktop, labels above their fields or before them; its controls in reading
+    order."""
+    painter = _Painter(rng, paper, face, elements, above)
     theme, edge = painter.theme, paper.px(rng.uniform(6, 22))
     head = pick_font(rng, world, face.size * rng.uniform(0.95, 1.3)) if rng.random() < 0.3 else face
     bar = head.height + 2 * painter.pad

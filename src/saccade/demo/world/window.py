@@ -1,8 +1,9 @@
 """Windows and dialogs: a title, controls and their states come in as a plan; text, HTML and questions go out.
 
 The text of a window runs from top to bottom, one row of controls a line, texts of a row joined by one blank; a field
-reads "label value". Marks, icons and arrows are not text. As HTML, each element stands on its own line: h1 the title,
-nav the menus, p a text, label with input a field, check box or radio button, ul a list, button a button.
+reads "label value", on two lines when the value stands below its label. Marks, icons and arrows are not text. As
+HTML, each element stands on its own line: h1 the title, nav the menus, p a text, label with input a field, check box
+or radio button, ul a list, button a button.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from saccade.demo.world.answers import absent, located, plain
 from saccade.demo.world.ask import ask
 from saccade.demo.world.canvas import Canvas
+from saccade.demo.world.chat import refusal_turn
 from saccade.demo.world.paper import Asked, Paper, choose, finish
 from saccade.demo.world.sample import Sample, Turn, World
 from saccade.demo.world.typefaces import pick_font
@@ -28,10 +30,13 @@ class Plan:
 
     title: str
     elements: tuple[Element, ...]
+    above: bool = False
+    """Labels stand above their fields."""
 
     @property
     def text(self) -> str:
-        return "\n".join([self.title] + [line for element in self.elements for line in lines_of(element)])
+        rows = [line for element in self.elements for line in lines_of(element, self.above)]
+        return "\n".join([self.title, *rows])
 
     @property
     def html(self) -> str:
@@ -46,10 +51,10 @@ class Plan:
         return out
 
 
-def lines_of(element: Element) -> list[str]:
+def lines_of(element: Element, above: bool) -> list[str]:
     """The rows of an element as text."""
     if element.what == "field":
-        return [f"{element.texts[0]} {element.value}"]
+        return [element.texts[0], element.value] if above else [f"{element.texts[0]} {element.value}"]
     if element.what in ("list", "text", "check") or (element.what in ("radio", "buttons") and not element.across):
         return list(element.texts)
     return [" ".join(element.texts)]
@@ -81,7 +86,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     plan = _plan(write)
     rows = len(plan.text.split("\n"))
     face = pick_font(rng, world, paper.px(min(paper.letter(rng), 17 if rows > 7 else 19 if rows > 4 else 26)))
-    canvas, controls = paint(rng, world, paper, plan.title, plan.elements, face)
+    canvas, controls = paint(rng, world, paper, plan.title, plan.elements, face, plan.above)
     return finish(canvas, "window", choose(rng, _pool(rng, world, write, plan, canvas, controls)), rng, world)
 
 
@@ -92,7 +97,8 @@ def _pool(
     buttons = [c.name for c in by["button"]]
     pool: list[Asked] = [
         (2.2, lambda: plain(rng, world, "read", plan.text)),
-        (2.0, lambda: _html(rng, world, plan)),
+        (3.0, lambda: _html(rng, world, plan)),
+        (0.2, lambda: refusal_turn(rng, world.wording)),
         (1.6, lambda: _at(rng, world, canvas, controls[write.below(len(controls))])),
         (0.5, lambda: plain(rng, world, "field", plan.title, name="title", what="plain")),
     ]
@@ -181,4 +187,4 @@ def _plan(write: Vocabulary) -> Plan:
     if not dialog and rng.random() < 0.15 and elements[-1].what == "buttons":
         names = tuple(fresh("action") for _ in range(1 + write.below(2)))
         elements.insert(-1, Element("buttons", names, across=True))
-    return Plan(title, tuple(elements))
+    return Plan(title, tuple(elements), above=bool(rng.random() < 0.25))
