@@ -88,8 +88,8 @@ HOMES = {
 }
 """Where each package may be imported: what is not listed, nowhere. The last rows are the standard library's sockets."""
 
-TRAINING = {"torch", "numpy", "safetensors", "PIL"}
-"""What a machine that trains the demo model has to have."""
+TRAINING = {"torch", "numpy", "safetensors", "PIL", "triton"}
+"""What a machine that trains the demo model has to have; triton only where its kernels are chosen."""
 
 
 def modules() -> dict[str, Path]:

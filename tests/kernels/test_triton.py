@@ -1,0 +1,115 @@
+"""Triton kernels against their twins in plain torch: under the interpreter on a CPU, compiled on a CUDA device.
+
+The interpreter is chosen when triton is imported, so on a machine with a device only the device is tested.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from test_paged import BLOCK, CASES, make_batch
+from torch import Tensor
+
+from saccade.kernels import AttentionBatch, paged
+
+if find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+HAS_DEVICE = torch.cuda.is_available()
+if not HAS_DEVICE:
+    if "triton.language" in sys.modules:
+        pytest.skip("triton was imported before the interpreter could be chosen", allow_module_level=True)
+    os.environ["TRITON_INTERPRET"] = "1"
+try:
+    import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
+    from triton.runtime import interpreter
+
+    from saccade.kernels.gpu import attention
+finally:
+    os.environ.pop("TRITON_INTERPRET", None)
+
+_patch_tensor = interpreter._patch_lang_tensor
+
+
+def _patch_tensor_for_numpy(tensor: object, scope: object) -> None:
+    """The interpreter's scalars are arrays of one element, of which numpy from 2.4 on makes no int by itself."""
+    _patch_tensor(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda scalar: scalar.handle.data.item())
+
+
+interpreter._patch_lang_tensor = _patch_tensor_for_numpy
+
+pytestmark = [pytest.mark.gpu] if HAS_DEVICE else []
+DEVICE = "cuda" if HAS_DEVICE else "cpu"
+TYPES = [torch.float32, torch.bfloat16 if HAS_DEVICE else torch.float16]
+"""The interpreter multiplies bfloat16 as the integers it is stored as; float16 goes the same way through a kernel."""
+LIMITS = {torch.float32: 2e-3 if HAS_DEVICE else 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+"""Relative error, over a whole tensor, that a type's rounding explains (on a device: tf32)."""
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape).to(DEVICE, dtype)
+
+
+def agree(out: Tensor, twin: Tensor) -> None:
+    """As near to the twin as its type allows."""
+    assert out.shape == twin.shape
+    assert out.dtype == twin.dtype
+    error = (out.double() - twin.double()).norm() / twin.double().norm().clamp(min=1e-30)
+    assert error <= LIMITS[out.dtype], f"relative error {error:.2e}"
+
+
+def placed(batch: AttentionBatch) -> AttentionBatch:
+    tensors = (batch.slots, batch.block_tables, batch.cu_q, batch.context_lens)
+    return AttentionBatch(*(x.to(DEVICE) for x in tensors), batch.max_q, batch.max_context)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_store_kv(dtype: torch.dtype) -> None:
+    qkv = draw(3, 6 + 2 + 2, 16, dtype=dtype)
+    k, v = qkv[:, 6:8], qkv[:, 8:]
+    caches = [draw(5, BLOCK, 2, 16, dtype=dtype) for _ in range(2)]
+    expected = [cache.clone() for cache in caches]
+    slots = torch.tensor([17, 4, 6], device=DEVICE)
+    paged.store_kv(k, v, *expected, slots)
+    attention.store_kv(k, v, *caches, slots)
+    for cache, twin in zip(caches, expected, strict=True):
+        assert torch.equal(cache, twin)
+
+
+TILES = [
+    None,
+    attention.Tile(parts=1),
+    attention.Tile(keys=16, parts=4),
+    attention.Tile(keys=16, parts=4, joined=False),
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("heads", [(2, 2), (4, 1)])
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("contexts", [[90], [5, 0, 70, 6]], ids=str)
+def test_decode(contexts: list[int], tile: attention.Tile | None, heads: tuple[int, int], dtype: torch.dtype) -> None:
+    batch, num_blocks = make_batch([1] * len(contexts), contexts)
+    batch = placed(batch)
+    k_cache, v_cache = draw(2, num_blocks, BLOCK, heads[1], 16, dtype=dtype).unbind()
+    q = draw(len(contexts), heads[0] + 2, 16, dtype=dtype)[:, : heads[0]]
+    twin = paged.paged_attention(q, k_cache, v_cache, batch)
+    for _ in range(2):  # tickets are put back
+        agree(attention.paged_attention(q, k_cache, v_cache, batch, tile=tile), twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("heads", [(2, 2), (4, 1)])
+@pytest.mark.parametrize(("rows", "contexts"), [*CASES[2:4], *CASES[6:], ([40], [75])], ids=str)
+def test_prefill(rows: list[int], contexts: list[int], heads: tuple[int, int], dtype: torch.dtype) -> None:
+    batch, num_blocks = make_batch(rows, contexts)
+    batch = placed(batch)
+    k_cache, v_cache = draw(2, num_blocks, BLOCK, heads[1], 16, dtype=dtype).unbind()
+    q = draw(sum(rows), heads[0], 16, dtype=dtype)
+    twin = paged.paged_attention(q, k_cache, v_cache, batch)
+    for tile in (None, attention.Tile(rows=16, keys=16)):
+        agree(attention.paged_attention(q, k_cache, v_cache, batch, tile=tile), twin)
