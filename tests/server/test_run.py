@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -35,3 +37,28 @@ def test_an_address_that_is_not_ours() -> None:
 def test_a_host_that_does_not_exist() -> None:
     with pytest.raises(SaccadeError, match=r"The address nowhere\.invalid is unknown"):
         bind("nowhere.invalid", 8000)
+
+
+def test_a_second_ctrl_c_does_not_interrupt_the_closing() -> None:
+    code = """
+import asyncio, contextlib, os, signal
+from fastapi import FastAPI
+from saccade.server.run import bind, run
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+@contextlib.asynccontextmanager
+async def lifespan(_):
+    yield
+    press()
+    await asyncio.sleep(0.1)
+    print("closed")
+
+try:
+    run(FastAPI(lifespan=lifespan), bind("127.0.0.1", 0), drain_seconds=1, on_ready=press)
+except KeyboardInterrupt:
+    print("left")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\nleft\n", "")

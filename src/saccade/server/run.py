@@ -7,6 +7,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -76,18 +77,19 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(app: FastAPI, server: _Server, listener: socket.socket, caught: list[int]) -> None:
-    async with app.router.lifespan_context(app):
-        # uvicorn raises a signal that ended it once more when it is done; what is left to do then is to close the
-        # backend, and nothing may interrupt that.
-        before = {
-            number: signal.signal(number, lambda number, _: caught.append(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
+    before: dict[signal.Signals, Any] = {}
+    try:
+        async with app.router.lifespan_context(app):
+            # uvicorn raises a signal that ended it once more when it is done, and an impatient person presses Ctrl-C
+            # twice; what is left to do then is to close the backend, and nothing may interrupt that.
+            before = {
+                number: signal.signal(number, lambda number, _: caught.append(number))
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
             await server.serve(sockets=[listener])
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explained(error: OSError, host: str, port: int) -> SaccadeError:
