@@ -14,7 +14,7 @@ import torch
 from test_paged import BLOCK, CASES, make_batch
 from torch import Tensor
 
-from saccade.kernels import AttentionBatch, paged
+from saccade.kernels import AttentionBatch, fused, paged, reference
 
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -27,7 +27,7 @@ try:
     import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
     from triton.runtime import interpreter
 
-    from saccade.kernels.gpu import attention
+    from saccade.kernels.gpu import attention, pointwise
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -113,3 +113,53 @@ def test_prefill(rows: list[int], contexts: list[int], heads: tuple[int, int], d
     twin = paged.paged_attention(q, k_cache, v_cache, batch)
     for tile in (None, attention.Tile(rows=16, keys=16)):
         agree(attention.paged_attention(q, k_cache, v_cache, batch, tile=tile), twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("width", [64, 40])
+def test_norms(width: int, dtype: torch.dtype) -> None:
+    x, residual = draw(3, width + 8, dtype=dtype)[:, :width], draw(3, width, dtype=dtype)
+    weight, bias = draw(2, width, dtype=dtype).unbind()
+    agree(pointwise.rms_norm(x, weight, 1e-6), reference.rms_norm(x, weight, 1e-6))
+    agree(pointwise.rms_norm(x[0], weight, 1e-6), reference.rms_norm(x[0], weight, 1e-6))
+    agree(pointwise.layer_norm(x, weight, bias, 1e-6), reference.layer_norm(x, weight, bias, 1e-6))
+    for out, twin in zip(
+        pointwise.add_rms_norm(x, residual, weight, 1e-6), fused.add_rms_norm(x, residual, weight, 1e-6), strict=True
+    ):
+        agree(out, twin)
+    for out, twin in zip(
+        pointwise.add_layer_norm(x, residual, weight, bias, 1e-6),
+        fused.add_layer_norm(x, residual, weight, bias, 1e-6),
+        strict=True,
+    ):
+        agree(out, twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("heads", [(4, 2), (3, 3), (16, 8)])
+def test_qk_norm_rope_store(heads: tuple[int, int], dtype: torch.dtype) -> None:
+    qkv = draw(3, (heads[0] + 2 * heads[1]) * 16, dtype=dtype)
+    weights, cos, sin = draw(2, 16, dtype=dtype), draw(3, 16, dtype=dtype), draw(3, 16, dtype=dtype)
+    caches = [draw(5, BLOCK, heads[1], 16, dtype=dtype) for _ in range(2)]
+    expected = [cache.clone() for cache in caches]
+    slots = torch.tensor([17, 4, 6], device=DEVICE)
+    twin = fused.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *expected, slots)
+    agree(pointwise.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *caches, slots), twin)
+    agree(caches[0], expected[0])
+    assert torch.equal(caches[1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(3, 64), (2, 3, 1200)])
+def test_silu_mul(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = draw(*shape, dtype=dtype)
+    agree(pointwise.silu_mul(x), reference.silu_mul(x))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("rows", [[], [4, -1, 0, -1, 2]])
+def test_add_rows(rows: list[int], dtype: torch.dtype) -> None:
+    x, values, at = draw(6, 40, dtype=dtype), draw(len(rows), 40, dtype=dtype), torch.tensor(rows, device=DEVICE).long()
+    twin = fused.add_rows_(x.clone(), at, values)
+    assert pointwise.add_rows_(x, at, values) is x
+    agree(x, twin)
