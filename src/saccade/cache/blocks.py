@@ -47,21 +47,24 @@ def chain_keys(ids: Sequence[int], media: Sequence[MediaRows], salt: bytes) -> t
     keys: list[bytes] = []
     parent, at = root_key(salt), 0
     for first in range(0, len(ids) - BLOCK + 1, BLOCK):
-        last = first + BLOCK
         while at < len(media) and media[at][1] + media[at][2] <= first:
             at += 1
-        inside = []
-        # Block 16..31 and a picture at 20..39: rows 4..15 of the block are rows 0..11 of the features;
-        # block 32..47: rows 0..7 are rows 12..19.
-        run = at
-        while run < len(media) and media[run][1] < last:
-            key, start, length = media[run]
-            low, high = max(start, first), min(start + length, last)
-            inside.append((key, low - first, low - start, high - low))
-            run += 1
-        parent = next_key(parent, ids[first:last], inside)
+        parent = next_key(parent, ids[first : first + BLOCK], rows_in_block(media, at, first))
         keys.append(parent)
     return tuple(keys)
+
+
+def rows_in_block(media: Sequence[MediaRows], at: int, first: int) -> list[tuple[bytes, int, int, int]]:
+    """What `next_key` wants to know of the runs from number `at` on that reach into tokens [first, first + BLOCK)."""
+    # Block 16..31 and a picture at 20..39: rows 4..15 of the block are rows 0..11 of the features;
+    # block 32..47: rows 0..7 are rows 12..19.
+    inside = []
+    while at < len(media) and media[at][1] < first + BLOCK:
+        key, start, length = media[at]
+        low, high = max(start, first), min(start + length, first + BLOCK)
+        inside.append((key, low - first, low - start, high - low))
+        at += 1
+    return inside
 
 
 @dataclass(slots=True)
@@ -84,6 +87,8 @@ class BlockLedger:
         assert num_blocks > 1, "block 0 is never given out"
         self.total = num_blocks - 1
         self.counters = BlockCounters()
+        self.num_used = 0
+        """Blocks somebody holds."""
         self.releases = 0
         """Counts every release: as long as it stands still, what had no room has none."""
         self._prefix_cache = prefix_cache
@@ -123,6 +128,7 @@ class BlockLedger:
         for block in shared:
             if not self._references[block]:
                 del self._cached[block]
+                self.num_used += 1
             self._references[block] += 1
         self.counters.hits += len(shared) * BLOCK
         self.counters.misses += fresh * BLOCK
@@ -138,27 +144,33 @@ class BlockLedger:
         for block in reversed(blocks):
             self._references[block] -= 1
             if not self._references[block]:
+                self.num_used -= 1
                 if block in self._keys:
                     self._cached[block] = None
                 else:
                     self._free.append(block)
 
     def publish(self, block: int, key: bytes) -> None:
-        """Let others find a held block that is full and computed; of two with one key the first stays the shared one."""
+        """Let others find a held block that is full and computed; of two with one key the first stays shared."""
         assert self._references[block], f"block {block} is published and not held"
         if self._prefix_cache and key not in self._by_key and block not in self._keys:
             self._by_key[key] = block
             self._keys[block] = key
 
-    def forget(self, block: int) -> None:
-        """Let nobody find this held block any more: what is in it is doubtful."""
-        key = self._keys.pop(block, None)
-        if key is not None:
-            del self._by_key[key]
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Let nobody find these blocks any more: what is in them is doubtful. Who holds one goes on."""
+        for key in keys:
+            block = self._by_key.pop(key, None)
+            if block is not None:
+                del self._keys[block]
+                if block in self._cached:
+                    del self._cached[block]
+                    self._free.append(block)
 
     def check(self) -> None:
         """AssertionError unless the books balance; linear in the number of blocks."""
         used = sum(count > 0 for count in self._references)
+        assert used == self.num_used, "used"
         assert len(self._free) + used + len(self._cached) == self.total, "free + used + cached != total"
         assert min(self._references) == 0 == self._references[0], "a negative reference, or block 0 was given out"
         assert len(set(self._free)) == len(self._free), "a block is free twice"
@@ -175,7 +187,8 @@ class BlockLedger:
             block = self._free.pop()
         else:
             block, _ = self._cached.popitem(last=False)
-            self.forget(block)
+            del self._by_key[self._keys.pop(block)]
             self.counters.evictions += BLOCK
         self._references[block] = 1
+        self.num_used += 1
         return block

@@ -123,7 +123,7 @@ class FeatureLedger:
     def fulfil(self, key: bytes) -> None:
         """What was promised is encoded by the step that is being planned."""
         entry = self._entries[key]
-        assert entry.tier == "promised" and entry.pins
+        assert entry.tier == "promised", "fulfilled twice"
         entry.tier = "gpu"
 
     def release(self, key: bytes) -> None:
@@ -155,9 +155,9 @@ class FeatureLedger:
         moves, self._moves = self._moves, []
         return moves
 
-    def holders(self) -> dict[bytes, int]:
-        """Number of pins of each pinned entry."""
-        return {key: entry.pins for key, entry in self._entries.items() if entry.pins}
+    def entries(self) -> dict[bytes, tuple[str, int]]:
+        """Of each entry its tier ("promised", "gpu" or "host") and its pins."""
+        return {key: (entry.tier, entry.pins) for key, entry in self._entries.items()}
 
     def check(self) -> None:
         """AssertionError unless the books balance; linear in the number of entries."""
@@ -209,12 +209,11 @@ class FeatureLedger:
         if pinned + nbytes > self.gpu_bytes and pinned:
             return False
         while self._idle and self.gpu_used + nbytes > self.gpu_bytes:
-            self._evict(*self._idle.popitem(last=False))
+            self._evict(*next(iter(self._idle.items())))
         return True
 
     def _evict(self, key: bytes, entry: _Entry) -> None:
         """From the GPU to host memory, or away."""
-        self._idle[key] = entry  # for _remove and the books; it leaves at once
         while self._host and self.host_used + entry.nbytes > self.host_bytes and entry.nbytes <= self.host_bytes:
             old = next(iter(self._host))
             self._moves.append(("drop_host", old))
