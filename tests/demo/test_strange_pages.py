@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import outside
 import strange
+
+import outside
 from saccade.demo.score import edit_distance
 
 SEED, COUNT = 8_000, 12
