@@ -27,7 +27,7 @@ try:
     import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
     from triton.runtime import interpreter
 
-    from saccade.kernels.gpu import attention, pointwise
+    from saccade.kernels.gpu import attention, pointwise, stream
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -163,3 +163,20 @@ def test_add_rows(rows: list[int], dtype: torch.dtype) -> None:
     twin = fused.add_rows_(x.clone(), at, values)
     assert pointwise.add_rows_(x, at, values) is x
     agree(x, twin)
+
+
+STREAMS = [None, stream.Tile(16, 32, 4, 2), stream.Tile(16, 16, 2, 3, splits=4)]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("tile", STREAMS, ids=str)
+@pytest.mark.parametrize(("inner", "outputs"), [(64, 32), (80, 24)])
+def test_stream(rows: int, inner: int, outputs: int, tile: stream.Tile | None, dtype: torch.dtype) -> None:
+    x, weight = draw(rows, inner + 8, dtype=dtype)[:, :inner], draw(outputs, inner, dtype=dtype) / 8
+    norm, residual = draw(inner, dtype=dtype), draw(rows, outputs, dtype=dtype)
+    for _ in range(2):  # tickets are put back
+        agree(stream.norm_linear(x, norm, 1e-6, weight, tile=tile), fused.norm_linear(x, norm, 1e-6, weight))
+    agree(stream.linear(x, weight, tile=tile), x @ weight.t())
+    agree(stream.linear_add(x, weight, residual, tile=tile), fused.linear_add(x, weight, residual))
+    agree(stream.norm_gate_up(x, norm, 1e-6, weight, tile=tile), fused.norm_gate_up(x, norm, 1e-6, weight))
