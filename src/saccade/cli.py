@@ -16,7 +16,17 @@ from typer.core import TyperGroup
 
 from saccade import terminal
 from saccade.errors import SaccadeError, SettingsError
-from saccade.settings import FILE_VARIABLE, LocalSettings, Settings, flag, load, shape, shown_default, variable
+from saccade.settings import (
+    FILE_VARIABLE,
+    LocalSettings,
+    Settings,
+    as_flags,
+    flag,
+    load,
+    shape,
+    shown_default,
+    variable,
+)
 
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
     from saccade.backends.base import Backend
@@ -168,6 +178,58 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
     typer.echo(resolve(model, offline=False, source=settings.source))
 
 
+_OWN_SERVER = [name for name in Settings.model_fields if name not in ("host", "port")]
+
+
+@app.command()
+@with_settings(*_OWN_SERVER)
+def bench(
+    *,
+    context: typer.Context,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Results to --compare.")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Server to measure; unset: one of ours is started, and stopped.")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(metavar="TEXT", help="Key that the server at --url wants.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="NAME,...", help="Workloads to run; unset: all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small pictures, short texts, few requests.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures and all requests here.")] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw plots here, as PNG and SVG.")] = None,
+    floors: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rates of the GPU, for the floors in the plots.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Measure nothing: put FILE... side by side.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print what is compared as a Markdown table.")] = False,
+    settings: Settings,
+) -> None:
+    """Measure a server: time to first token, speed, stalls, load, and more.
+
+    With --url any server that speaks OpenAI's chat completions, where --model is the name to ask for; else the other
+    flags are those of the server that is started. Ends with status 1 when a request failed.
+    """
+    from saccade.bench import main as room
+
+    out = room.Output(json=json, plots=plots, floors=floors)
+    if compare or files or markdown:
+        if not compare or not files or len(files) < 2:
+            raise SettingsError("Files are for --compare, which needs two or more.", param="compare")
+        room.compare(files, out, markdown=markdown)
+        return
+    given = [name for name in _OWN_SERVER if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    if url and (foreign := [flag(name) for name in given if name != "model"]):
+        raise SettingsError(f"{foreign[0]} is for a server that bench starts; the one at --url runs already.")
+    options = room.Options(
+        url=url,
+        model=settings.model if "model" in given else None,
+        api_key=api_key,
+        only=tuple(only.split(",")) if only else (),
+        quick=quick,
+        serve=tuple(as_flags(settings, _OWN_SERVER)),
+    )
+    if not room.measure(options, out):
+        raise typer.Exit(1)
+
+
 def _load(settings: Settings) -> Backend:
     """The model of the settings, on its device."""
     from saccade.backends.native import Native
@@ -209,11 +271,16 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(help="Of the pictures; unset: from the clock.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Name of a row; may be repeated.")] = None,
-    report: Annotated[Path | None, typer.Option(help="JSON file for the figures and all answers.")] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Break rows down by kind of picture or question.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="File for the figures.")] = None,
+    answers: Annotated[bool, typer.Option("--answers", help="Put every answer into the file, too.")] = False,
     *,
     settings: Settings,
 ) -> None:
-    """Measure a model on freshly drawn pictures, task by task."""
+    """Measure a model on freshly drawn pictures, task by task, against floors and targets of the release.
+
+    All rows with 200 pictures each take about a quarter of an hour on two cores.
+    """
     from saccade.demo.eval import ROWS, EvalOptions, write
     from saccade.demo.eval import evaluate as measure
     from saccade.hub import resolve
@@ -223,11 +290,12 @@ def evaluate(
         if name not in names:
             raise SettingsError(f"There is no row {name!r}.", hint=f"Rows: {'; '.join(names)}.")
     directory = resolve(settings.model, offline=settings.offline, source=settings.source)
-    options = EvalOptions(directory, items, seed, workers, tuple(only or ()), keep_answers=report is not None)
-    figures = measure(options)
-    terminal.show_report(figures.rows, figures.seed, figures.seconds)
-    if report:
-        write(figures, report)
+    options = EvalOptions(directory, items, seed, workers, tuple(only or ()), keep_answers=answers)
+    with terminal.counting(items * len(options.rows)) as advance:
+        figures = measure(options, advance)
+    terminal.show_report(figures.rows, figures.seed, figures.seconds, parts=parts)
+    if json:
+        write(figures, json)
 
 
 @demo.command()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -149,6 +149,20 @@ def flag(name: str) -> str:
 def variable(name: str) -> str:
     """The environment variable of a field."""
     return PREFIX + name.upper()
+
+
+def as_flags(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Words of a command line that give `names` the values they have here; defaults are left out."""
+    words = []
+    for name in names:
+        value = getattr(settings, name)
+        if value == Settings.model_fields[name].default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
+        else:
+            words += [flag(name), str(int(value) if isinstance(value, ByteSize) else value)]
+    return words
 
 
 def shape(field: FieldInfo) -> str:
