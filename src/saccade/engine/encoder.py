@@ -172,7 +172,7 @@ class Encoder:
         """Pin or promise visuals in order; how the last one went."""
         visuals, found = sequence.request.visuals, Found.READY
         horizon = sequence.planned + self._limits.vision_ahead
-        while sequence.held < len(visuals) and visuals[sequence.held].start < horizon:
+        while sequence.held < len(visuals) and visuals[sequence.held].start <= horizon:
             visual = visuals[sequence.held]
             has_pixels = visual.picture not in sequence.without_pixels
             found = self.features.acquire(visual.key, visual.length, can_encode=has_pixels)

@@ -146,10 +146,9 @@ class Scheduler:
         encodes: tuple[EncodeSlice, ...] = ()
         behind = [s for s in self._running if not s.sampled]
         if behind:
-            streams = len(self._running) > len(behind)
             scale = 1 + (len(self._waiting) + len(behind)) // self.limits.relief
-            encodes = self.encoder.plan(behind, self.limits.vision_work * scale if streams else None)
-            budget = min(self.limits.max_rows, self.limits.mixed_rows * scale) if streams else self.limits.max_rows
+            encodes = self.encoder.plan(behind, self.limits.vision_work * scale if num_decodes else None)
+            budget = min(self.limits.max_rows, self.limits.mixed_rows * scale) if num_decodes else self.limits.max_rows
             self._plan_prompts(behind, budget, rows, planned)
         finished = tuple(piece.job for piece in encodes if piece.last == self.limits.vision_blocks)
         plan = StepPlan(
