@@ -1,5 +1,5 @@
-"""Pages of text as a stranger would make them: Pillow's own layout, DejaVu and Liberation fonts, dark on white. Nothing
-of the demo model's world has a part in them but the font files."""
+"""Pages of text and clips as a stranger would make them: Pillow's own layout, DejaVu and Liberation fonts, dark on
+white; H.264 in MP4. Nothing of the demo model's world has a part in them but the font files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+import outside
 import saccade
 
 FONTS = sorted(
@@ -80,3 +81,48 @@ def _lines(chance: random.Random) -> tuple[str, ...]:
         if len(lines) > wanted:
             break
     return tuple(lines[:wanted])
+
+
+COLORS = {"red": (220, 20, 30), "green": (30, 150, 60), "blue": (30, 70, 210), "yellow": (245, 220, 40)}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An MP4 file with one shape on plain ground."""
+
+    data: bytes
+    question: str
+    happens: float
+    """Seconds from the first frame to the first one that shows it."""
+    seconds: float
+    """Length."""
+
+
+def clip(rng: np.random.Generator, event: str, rate: int, size: tuple[int, int] = (96, 128)) -> Clip:
+    """4 to 6 seconds in which a shape does `event` ("appear" or "change its color") once; `size` is (H, W)."""
+    num_frames = int(rng.uniform(4, 6) * rate)
+    when = int(rng.uniform(0.25, 0.8) * num_frames)
+    first, then = (str(name) for name in rng.choice(list(COLORS), 2, replace=False))
+    kind = str(rng.choice(["circle", "square", "triangle"]))
+    ground = Image.new("RGB", size[::-1], (250, 250, 250) if rng.random() < 0.5 else (235, 240, 245))
+    before = ground if event == "appear" else _with_shape(ground, kind, COLORS[first], seed=when)
+    after = _with_shape(ground, kind, COLORS[then], seed=when)
+    frames = np.stack([np.asarray(before if number < when else after) for number in range(num_frames)])
+    name = f"{then} {kind}" if event == "appear" else kind
+    question = f"When does the {name} {event}?"
+    return Clip(outside.clip(frames, rate), question, when / rate, num_frames / rate)
+
+
+def _with_shape(ground: Image.Image, kind: str, color: tuple[int, int, int], seed: int) -> Image.Image:
+    """The same place and size for the same seed."""
+    chance, image = random.Random(seed), ground.copy()
+    side = int(ground.height * chance.uniform(0.25, 0.5))
+    left, top = chance.randint(4, ground.width - side - 4), chance.randint(4, ground.height - side - 4)
+    draw, box = ImageDraw.Draw(image), (left, top, left + side, top + side)
+    if kind == "circle":
+        draw.ellipse(box, fill=color)
+    elif kind == "square":
+        draw.rectangle(box, fill=color)
+    else:
+        draw.polygon([(left, top + side), (left + side, top + side), (left + side // 2, top)], fill=color)
+    return image
