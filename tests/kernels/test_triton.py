@@ -27,7 +27,7 @@ try:
     import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
     from triton.runtime import interpreter
 
-    from saccade.kernels.gpu import attention, pointwise, stream
+    from saccade.kernels.gpu import attention, pointwise, stream, vision
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -180,3 +180,37 @@ def test_stream(rows: int, inner: int, outputs: int, tile: stream.Tile | None, d
     agree(stream.linear(x, weight, tile=tile), x @ weight.t())
     agree(stream.linear_add(x, weight, residual, tile=tile), fused.linear_add(x, weight, residual))
     agree(stream.norm_gate_up(x, norm, 1e-6, weight, tile=tile), fused.norm_gate_up(x, norm, 1e-6, weight))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("width", [16, 24])
+@pytest.mark.parametrize("lengths", [[40], [20, 20], [7, 33, 1]], ids=str)
+def test_segment_attention(lengths: list[int], width: int, dtype: torch.dtype) -> None:
+    q, k, v = draw(sum(lengths), 3 * 2 * width, dtype=dtype).view(-1, 3, 2, width).unbind(1)
+    cu_seqlens = torch.tensor([0, *lengths], device=DEVICE).cumsum(0).to(torch.int32)
+    twin = reference.segment_attention(q, k, v, cu_seqlens, max(lengths))
+    for tile in (vision.TILE, vision.Tile(rows=16, keys=16)):
+        agree(vision.segment_attention(q, k, v, cu_seqlens, max(lengths), tile=tile), twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("heads", "width"), [(2, 16), (3, 24)])
+def test_rope_2d(heads: int, width: int, dtype: torch.dtype) -> None:
+    q, k, _ = draw(5, 3 * heads * width, dtype=dtype).view(-1, 3, heads, width).unbind(1)
+    cos, sin = draw(2, 5, width).unbind()
+    for out, twin in zip(vision.rope_2d(q, k, cos, sin), reference.rope_2d(q, k, cos, sin), strict=True):
+        agree(out, twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 64, 96), (1, 32, 32), (4, 64, 32)])
+def test_patch_rows(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    pixels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8).to(DEVICE)
+    agree(vision.patch_rows(pixels, dtype), reference.patch_rows(pixels, dtype))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_place_rows(dtype: torch.dtype) -> None:
+    x, table = draw(5, 40, dtype=dtype), draw(9, 40, dtype=dtype)
+    index, weight = torch.randint(0, 9, (5, 4)).to(DEVICE), draw(5, 4)
+    agree(vision.place_rows(x, table, index, weight), fused.place_rows(x, table, index, weight))

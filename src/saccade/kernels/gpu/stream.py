@@ -162,19 +162,19 @@ def _tickets(device: torch.device) -> Tensor:
     return torch.zeros(65536, dtype=torch.int32, device=device)
 
 
-def default_tile(rows: int, outputs: int, inner: int) -> Tile:
-    """A first choice before measurement: about 64 KiB in flight on each of 132 multiprocessors.
+def default_tile(rows: int, outputs: int, inner: int, *, gate: bool = False) -> Tile:
+    """A first choice before measurement.
 
-    One row: 8 KiB tiles of 4 warps, as many programs as fit. More rows: 16 weight rows a program, K split until there
-    are some 500 programs.
+    One row: 8 weight rows (4 where gate and up are both loaded) by 512, four steps of loads in registers at once: 32
+    KiB a program, several on each multiprocessor. More rows: 16 weight rows a program, K split until there are some
+    400 programs.
     """
     if rows == 1:
-        tall = 4 if outputs <= 4096 else 8
-        return Tile(outputs=tall, inner=min(1024, triton.next_power_of_2(inner)), warps=4, stages=2)
+        return Tile(4 if gate else 8, min(512, triton.next_power_of_2(inner)), warps=4, stages=1, unroll=4)
     splits = 1
     while splits < 4 and outputs // 16 * splits < 396 and inner // (2 * splits) >= 512:
         splits *= 2
-    return Tile(outputs=16, inner=min(256, triton.next_power_of_2(inner)), warps=2, stages=4, splits=splits)
+    return Tile(16, min(256, triton.next_power_of_2(inner)), warps=4 if gate else 2, stages=4, splits=splits)
 
 
 def _product(
@@ -193,7 +193,7 @@ def _product(
     assert weight.is_contiguous() and weight.shape[1] == inner, "weight must be [O, K]"  # noqa: PT018
     assert x.stride(1) == 1, "rows must be contiguous"
     assert residual is None or (residual.is_contiguous() and residual.shape == (rows, outputs)), "residual is [N, O]"
-    tile = tile or default_tile(rows, outputs, inner)
+    tile = tile or default_tile(rows, outputs, inner, gate=gate)
     wide = 1 if rows == 1 else MOST_ROWS
     out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     tiles = triton.cdiv(outputs, tile.outputs)
@@ -205,7 +205,8 @@ def _product(
     _stream[tiles, tile.splits](
         x, weight, weight if norm_weight is None else norm_weight, out if residual is None else residual, out, partial,
         _tickets(x.device), eps, rows, x.stride(0), inner, outputs, wide, tile.outputs, tile.inner, tile.splits,
-        tile.stages, norm_weight is not None, residual is not None, gate, tile.unroll, tile.early, num_warps=tile.warps, **early,
+        tile.stages, norm_weight is not None, residual is not None, gate, tile.unroll, tile.early,
+        num_warps=tile.warps, **early,
     )  # fmt: skip
     return out
 
