@@ -30,6 +30,7 @@ class Server:
     """A running `saccade serve`."""
 
     def __init__(self, url: str, process: subprocess.Popen[str], heard: list[str]) -> None:
+        self.url = url
         self.process = process
         self.heard = heard
         """Lines of its standard error so far."""
@@ -52,9 +53,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*words: str | Path) -> Iterator[Server]:
-    """`saccade serve words...` on a free port, ready to answer to the name "here"."""
-    command = [*SACCADE, "serve", "--port", "0", "--served-model-name", "here", *map(str, words)]
+def serving(*words: str | Path, name: str = "here") -> Iterator[Server]:
+    """`saccade serve words...` on a free port, ready to answer to `name`."""
+    command = [*SACCADE, "serve", "--port", "0", "--served-model-name", name, *map(str, words)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment({})
     ) as process:
