@@ -17,6 +17,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sim-steps", type=int, default=1_000_000, help="steps of the scheduler's simulator")
+    parser.addoption("--sim-seed", type=int, default=0, help="seed of the simulator's first episode")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Reference data that lies beside the project: configs, tokenizer, golden vectors."""

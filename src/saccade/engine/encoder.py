@@ -200,66 +200,73 @@ class Encoder:
     def _fill(self, wanting: Sequence[SequenceState], *, both: bool) -> None:
         """Begin jobs in empty lanes; the second lane is for streams' sake and needs a second sequence."""
         if self._lanes[0] is None:
-            self._lanes[0] = self._start(wanting)
+            self._enter(0, self._gather(wanting))
         if both and self._lanes[1] is None and len(wanting) > 1:
             first = self._lanes[0]
             others = [s for s in wanting if first is None or s not in first.owners]
-            self._lanes[1] = self._start(sorted(others, key=_vision_left))
+            self._enter(1, self._gather(sorted(others, key=_vision_left)))
 
-    def _start(self, order: Iterable[SequenceState]) -> _Job | None:
+    def _gather(self, order: Iterable[SequenceState]) -> _Job | None:
         """A job of the first pictures in this order that are promised and in no job, as many as go together."""
-        units: list[EncodeUnit] = []
+        units: dict[bytes, EncodeUnit] = {}
         owners: list[SequenceState] = []
         patches = 0
         for sequence in order:
             for visual in sequence.visuals[sequence.ready : sequence.held]:
-                if visual.key in self._in_job or self.features.is_ready(visual.key):
+                key = visual.key
+                if key in units or key in self._in_job or self.features.is_ready(key):
                     continue
                 if visual.picture in sequence.without_pixels:  # whoever promised it is gone, or comes later in line
                     self._ask(sequence, visual.picture)
                     continue
                 full = patches + visual.num_patches > self._limits.job_patches
                 if units and (full or sequence.encode_alone or owners[-1].encode_alone):
-                    return self._begin_job(units, owners)
-                unit = EncodeUnit(visual.key, sequence.request.id, visual.picture, visual.patch, visual.num_patches)
-                units.append(unit)
+                    return self._job(units, owners)
+                units[key] = EncodeUnit(key, sequence.request.id, visual.picture, visual.patch, visual.num_patches)
                 owners.append(sequence)
-                self._in_job.add(visual.key)
                 patches += visual.num_patches
-        return self._begin_job(units, owners) if units else None
+        return self._job(units, owners) if units else None
 
-    def _begin_job(self, units: Sequence[EncodeUnit], owners: Sequence[SequenceState]) -> _Job:
-        self._num_jobs += 1
-        cost = sum(u.num_patches + u.num_patches**2 // self._limits.vision_square for u in units)
-        job = _Job(self._num_jobs, tuple(units), tuple(owners), cost)
+    def _job(self, units: Mapping[bytes, EncodeUnit], owners: Sequence[SequenceState]) -> _Job:
+        cost = sum(u.num_patches + u.num_patches**2 // self._limits.vision_square for u in units.values())
+        return _Job(self._num_jobs + 1, tuple(units.values()), tuple(owners), cost)
+
+    def _enter(self, lane: int, job: _Job | None) -> None:
+        """A job begins: its first slice is in this plan, so that its pixels are read while their sequences are here."""
+        if job is None:
+            return
+        self._lanes[lane] = job
+        self._num_jobs = job.id
         self._jobs[job.id] = job
-        for unit in units:
+        for unit in job.units:
+            self._in_job.add(unit.key)
             self.features.pin(unit.key)
-        return job
 
     def _run_lane(
         self, lane: int, wanting: Sequence[SequenceState], work: int | None, slices: list[EncodeSlice]
     ) -> int:
         """Slices of this lane's jobs for `work`, at least one block; what is left of it."""
-        left, first = work or 0, True
+        job, left, least = self._lanes[lane], work or 0, 1
         order = wanting if lane == 0 else sorted(wanting, key=_vision_left)
-        while job := self._lanes[lane] or (self._start(order) if work is not None and left > 0 else None):
-            self._lanes[lane] = job
+        while job:
             count = self._limits.vision_blocks - job.done
             if work is not None:
-                count = min(count, max(left // job.cost, int(first)))
+                count = min(count, max(left // job.cost, least))
             if count == 0:
                 break
+            if job.done == 0 and self._lanes[lane] is None:
+                self._enter(lane, job)
             slices.append(EncodeSlice(job.id, job.units, job.done, job.done + count))
             job.done += count
             left -= count * job.cost
-            first = False
+            least = 0
             if job.done < self._limits.vision_blocks:
                 break
             self._lanes[lane] = None
             for unit in job.units:
                 self.features.fulfil(unit.key)
             self._drop(job)
+            job = self._gather(order) if left > 0 else None
         return max(left, 0)
 
     def _drop(self, job: _Job) -> None:
