@@ -72,12 +72,14 @@ def test_rows_see_their_own_past(rows: list[int], contexts: list[int], heads: in
 
 
 def test_blocks_in_a_row_are_read_in_place() -> None:
-    cache = torch.randn(9, BLOCK, 2, 16)
-    rows = paged._rows(cache, torch.tensor([3, 4, 5, 0], dtype=torch.int32), 10)
-    assert rows.data_ptr() == cache[3].data_ptr()
-    assert torch.equal(rows, cache[3:6].flatten(0, 1)[:10])
-    rows = paged._rows(cache, torch.tensor([3, 5, 4], dtype=torch.int32), 10)
-    assert torch.equal(rows, torch.cat((cache[3], cache[5], cache[4]))[:10])
+    caches = torch.randn(9, BLOCK, 2, 16), torch.randn(9, BLOCK, 2, 16)
+    table = torch.tensor([3, 4, 5, 0], dtype=torch.int32)
+    for cache, rows in zip(caches, paged._rows(*caches, table, 10), strict=True):
+        assert rows.data_ptr() == cache[3].data_ptr()
+        assert torch.equal(rows, cache[3:6].flatten(0, 1)[:10])
+    table = torch.tensor([3, 5, 4], dtype=torch.int32)
+    for cache, rows in zip(caches, paged._rows(*caches, table, 10), strict=True):
+        assert torch.equal(rows, torch.cat((cache[3], cache[5], cache[4]))[:10])
 
 
 def test_rows_are_stored_at_their_slots_and_nowhere_else() -> None:

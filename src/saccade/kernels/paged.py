@@ -39,16 +39,17 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
             return _decode(q, k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
         return _padded(q, k_cache, v_cache, batch)
     lengths: list[int] = batch.context_lens.tolist()
+    if len(lengths) == 1 and lengths[0]:
+        return causal_attention(q, *_rows(k_cache, v_cache, batch.block_tables[0], lengths[0]))
     bounds: list[int] = batch.cu_q.tolist()
     out = torch.zeros_like(q)
     short = []
     for s, length in enumerate(lengths):
         first, end = bounds[s], bounds[s + 1]
-        if end - first == 1 and length <= SHORT and len(lengths) > 1:
+        if end - first == 1 and length <= SHORT:
             short.append(s)
         elif length and end > first:
-            keys, values = (_rows(cache, batch.block_tables[s], length) for cache in (k_cache, v_cache))
-            out[first:end] = causal_attention(q[first:end], keys, values)
+            out[first:end] = causal_attention(q[first:end], *_rows(k_cache, v_cache, batch.block_tables[s], length))
     for group in _about_equal(short, lengths, k_cache.shape[1]):
         rows = [bounds[s] for s in group]
         longest = max(lengths[s] for s in group)
@@ -67,14 +68,17 @@ def _about_equal(sequences: list[int], lengths: list[int], block_size: int) -> I
     return groups.values()
 
 
-def _rows(cache: Tensor, table: Tensor, length: int) -> Tensor:
-    """The rows of one sequence [length, Hk, D]: a view where its blocks follow each other, otherwise one copy."""
-    block_size = cache.shape[1]
-    table = table[: -(-length // block_size)]
-    blocks: list[int] = table.tolist()
-    if blocks[-1] - blocks[0] == len(blocks) - 1 and blocks == list(range(blocks[0], blocks[-1] + 1)):
-        return cache.view(-1, *cache.shape[2:])[blocks[0] * block_size :][:length]
-    return cache.index_select(0, table).flatten(0, 1)[:length]
+def _rows(k_cache: Tensor, v_cache: Tensor, table: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of one sequence [length, Hk, D]: views where its blocks follow each other, otherwise copies."""
+    block_size = k_cache.shape[1]
+    blocks: list[int] = table.tolist()[: -(-length // block_size)]
+    first, last = blocks[0], blocks[-1]
+    if last - first == len(blocks) - 1 and blocks == list(range(first, last + 1)):
+        rows = slice(first * block_size, first * block_size + length)
+        return k_cache.view(-1, *k_cache.shape[2:])[rows], v_cache.view(-1, *v_cache.shape[2:])[rows]
+    table = table[: len(blocks)]
+    keys, values = k_cache.index_select(0, table), v_cache.index_select(0, table)
+    return keys.flatten(0, 1)[:length], values.flatten(0, 1)[:length]
 
 
 def _decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int) -> Tensor:

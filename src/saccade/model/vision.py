@@ -11,7 +11,7 @@ pair and never crosses frame pairs or pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -46,6 +46,19 @@ class VisionLayout:
     """int32 [S+1]: where each frame pair begins, and the end."""
     max_seqlen: int
     """Patches of the largest frame pair."""
+
+
+@dataclass(slots=True, eq=False)
+class Encoding:
+    """Pictures on their way through the tower, which may be interrupted between any two blocks."""
+
+    x: Tensor
+    """[N, D]: what the blocks so far made of the patches."""
+    layout: VisionLayout
+    levels: list[Tensor] = field(default_factory=list)
+    """[M, E] of each DeepStack tap passed."""
+    done: int = 0
+    """Blocks that x has seen."""
 
 
 @lru_cache(maxsize=16)
@@ -200,26 +213,50 @@ class VisionTower(nn.Module):
     def encode(self, x: Tensor, cos: Tensor, sin: Tensor, attend: AttendPatches) -> Tensor:
         """x [N, D] with positions -> [1+L, M, E]: the pooled rows, then one level for each DeepStack tap."""
         levels: list[Tensor] = []
+        x = self._run(x, cos, sin, attend, levels, 0, self.config.depth)
+        return torch.stack([self.merger(x), *levels])
+
+    def begin(self, pixels: Sequence[Tensor], grids: Sequence[Grid]) -> Encoding:
+        """Pictures in front of the first block: pixels uint8 [T, H, W, 3] each, on the tower's device, with grids
+        (t, H/16, W/16). A still has T = 1; a video has T = 2t frames."""
+        dtype = self.patch_embed.bias.dtype
+        x = torch.cat([self.embed(self.ops.patch_rows(picture, dtype)) for picture in pixels])
+        layout = self.layout(grids, x.device)
+        assert x.shape[0] == layout.cos.shape[0], f"{x.shape[0]} patches for grids {list(grids)}"
+        return Encoding(self.place(x, layout), layout)
+
+    def encode_slice(self, encoding: Encoding, last: int) -> None:
+        """Blocks up to `last`, itself not included, from where the encoding stands; attention stays inside a frame
+        pair."""
+        layout = encoding.layout
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return self.ops.segment_attention(q, k, v, layout.cu_seqlens, layout.max_seqlen)
+
+        encoding.x = self._run(encoding.x, layout.cos, layout.sin, attend, encoding.levels, encoding.done, last)
+        encoding.done = last
+
+    def finish(self, encoding: Encoding) -> Tensor:
+        """[1+L, M, E] of an encoding that all blocks have seen."""
+        assert encoding.done == self.config.depth, f"{encoding.done} of {self.config.depth} blocks are done"
+        return torch.stack([self.merger(encoding.x), *encoding.levels])
+
+    def forward(self, pixels: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
+        """`begin`, all blocks and `finish` at once -> [1+L, M, E]."""
+        encoding = self.begin(pixels, grids)
+        self.encode_slice(encoding, self.config.depth)
+        return self.finish(encoding)
+
+    def _run(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: AttendPatches, levels: list[Tensor], first: int, last: int
+    ) -> Tensor:
+        """Blocks [first, last) over x [N, D]; what DeepStack taps on the way is appended to `levels`."""
         taps = self.config.deepstack_visual_indexes
-        for i, block in enumerate(self.blocks):
+        for i in range(first, last):
+            block = self.blocks[i]
             assert isinstance(block, VisionBlock)
             q, k, v = block.qkv(x, cos, sin)
             x = block.finish(x, attend(q, k, v))
             if i in taps:
                 levels.append(self.deepstack_mergers[len(levels)](x))
-        return torch.stack([self.merger(x), *levels])
-
-    def forward(self, pixels: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
-        """pixels uint8 [T, H, W, 3] each, on the tower's device, with grids (t, H/16, W/16) -> [1+L, M, E].
-
-        A still has T = 1; a video has T = 2t frames.
-        """
-        dtype = self.patch_embed.bias.dtype
-        x = torch.cat([self.embed(self.ops.patch_rows(picture, dtype)) for picture in pixels])
-        layout = self.layout(grids, x.device)
-        assert x.shape[0] == layout.cos.shape[0], f"{x.shape[0]} patches for grids {list(grids)}"
-
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return self.ops.segment_attention(q, k, v, layout.cu_seqlens, layout.max_seqlen)
-
-        return self.encode(self.place(x, layout), layout.cos, layout.sin, attend)
+        return x
