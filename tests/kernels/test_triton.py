@@ -6,8 +6,10 @@ The interpreter is chosen when triton is imported, so on a machine with a device
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ try:
     import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
     from triton.runtime import interpreter
 
-    from saccade.kernels.gpu import attention, pointwise, stream, vision
+    from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -214,3 +216,41 @@ def test_place_rows(dtype: torch.dtype) -> None:
     x, table = draw(5, 40, dtype=dtype), draw(9, 40, dtype=dtype)
     index, weight = torch.randint(0, 9, (5, 4)).to(DEVICE), draw(5, 4)
     agree(vision.place_rows(x, table, index, weight), fused.place_rows(x, table, index, weight))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("vocabulary", [100, 3000])
+def test_greedy(vocabulary: int, dtype: torch.dtype) -> None:
+    logits = draw(3, vocabulary, dtype=dtype)
+    logits[0, vocabulary - 1] = 100
+    logits[1, 3:9] = 50  # the first of equals
+    for _ in range(2):
+        assert torch.equal(sampling.greedy(logits), fused.greedy(logits))
+
+
+def test_draw() -> None:
+    logits, most = draw(6, 3000) * 3, 8
+    temperature = torch.tensor([0.0, 0.3, 1.0, 1.0, 2.0, 0.7]).to(DEVICE)
+    top_k = torch.tensor([8, 8, 1, most, 5, 3]).to(DEVICE)
+    top_p = torch.tensor([1.0, 0.9, 1.0, 0.5, 0.8, 1.0]).to(DEVICE)
+    for u in (0.0, 0.6, 0.999):
+        uniform = torch.full((6,), u).to(DEVICE)
+        out = sampling.draw(logits, temperature, top_k, top_p, uniform, most)
+        assert torch.equal(out, fused.draw(logits, temperature, top_k, top_p, uniform, most))
+    assert torch.equal(out[[0, 2]], logits.argmax(-1)[[0, 2]])
+
+
+def test_drawn_ids_follow_their_probabilities() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0, -torch.inf]]).repeat(4000, 1)
+    ones = torch.ones(4000)
+    ids = fused.draw(logits, ones, torch.full((4000,), 4), ones, torch.linspace(0, 0.99999, 4000), 4)
+    share = ids.bincount(minlength=5) / 4000
+    torch.testing.assert_close(share, logits[0].softmax(0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles_without_a_device(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("compile_kernels.py")
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

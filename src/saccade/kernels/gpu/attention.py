@@ -9,7 +9,6 @@ the difference of two infinities is NaN. Nothing here needs more than tensor cor
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import triton
@@ -17,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
+from saccade.kernels.gpu.tickets import COUNT, tickets
 
 LOG2E = 1.4426950408889634
 NOTHING = tl.constexpr(-1e30)
@@ -182,12 +182,6 @@ def _prefill(
         tl.store(at, value.to(out.dtype.element_ty), mask=real[:, None])
 
 
-@lru_cache(maxsize=8)
-def _tickets(device: torch.device) -> Tensor:
-    """Counters of finished parts, 0 between launches: whoever takes the last ticket puts it back."""
-    return torch.zeros(65536, dtype=torch.int32, device=device)
-
-
 def num_parts(num_sequences: int, num_kv_heads: int, max_context: int, *, programs: int = 264, keys: int = 64) -> int:
     """Into how many parts the keys of each sequence are split: a power of 2 that gives the device about two programs
     for each of 132 multiprocessors, each with a tile of keys at least."""
@@ -228,12 +222,13 @@ def paged_attention(
         return out
     tile = tile or DECODE
     parts = tile.parts or num_parts(num_sequences, num_kv_heads, batch.max_context, keys=tile.keys)
+    assert num_sequences * num_kv_heads <= COUNT, "more groups of heads than tickets"
     partial = marks = out
     if parts > 1:
         partial = torch.empty(num_rows, num_heads, parts, width, dtype=torch.float32, device=q.device)
         marks = torch.empty(num_rows, num_heads, 2, parts, dtype=torch.float32, device=q.device)
     _decode[num_sequences, num_kv_heads, parts](
-        q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, _tickets(q.device), scale,
+        q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device), scale,
         q.stride(0), table_stride, width, group, num_heads, parts, max(tile.rows, group), tile.keys, block_size,
         tile.stages, tile.joined, num_warps=tile.warps,
     )  # fmt: skip

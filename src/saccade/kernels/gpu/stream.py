@@ -18,12 +18,13 @@ A step is 28 (36) layers and the head: 0.80 / 1.87 ms.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from saccade.kernels.gpu.tickets import COUNT, tickets
 
 MOST_ROWS = 16
 
@@ -156,12 +157,6 @@ def _stream(
         tl.store(out + place, acc.to(out.dtype.element_ty), mask=mask)
 
 
-@lru_cache(maxsize=8)
-def _tickets(device: torch.device) -> Tensor:
-    """Counters of finished parts, 0 between launches: whoever takes the last ticket puts it back."""
-    return torch.zeros(65536, dtype=torch.int32, device=device)
-
-
 def default_tile(rows: int, outputs: int, inner: int, *, gate: bool = False) -> Tile:
     """A first choice before measurement.
 
@@ -197,6 +192,7 @@ def _product(
     wide = 1 if rows == 1 else MOST_ROWS
     out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     tiles = triton.cdiv(outputs, tile.outputs)
+    assert tile.splits == 1 or tiles <= COUNT, "more tiles than tickets"
     partial = out
     if tile.splits > 1:
         size = tiles * tile.splits * 3 * tile.outputs * wide
@@ -204,7 +200,7 @@ def _product(
     early = {"launch_pdl": True} if tile.early else {}
     _stream[tiles, tile.splits](
         x, weight, weight if norm_weight is None else norm_weight, out if residual is None else residual, out, partial,
-        _tickets(x.device), eps, rows, x.stride(0), inner, outputs, wide, tile.outputs, tile.inner, tile.splits,
+        tickets(x.device), eps, rows, x.stride(0), inner, outputs, wide, tile.outputs, tile.inner, tile.splits,
         tile.stages, norm_weight is not None, residual is not None, gate, tile.unroll, tile.early,
         num_warps=tile.warps, **early,
     )  # fmt: skip

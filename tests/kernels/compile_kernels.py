@@ -1,0 +1,105 @@
+"""Compiles every Triton kernel at the shapes of the 2B and 4B models for Hopper, Ada and Ampere; needs no device.
+
+Run as a script: a process that has chosen the interpreter cannot compile. Prints one line for each kernel and fails
+where one does not compile or needs more shared memory than the chip has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+
+from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
+
+CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
+"""Compute capability and bytes of shared memory a program may have."""
+INTEGERS = {"tables", "lengths", "cu_q", "cu_seqlens", "tickets", "counter", "at"}
+LONGS = {"slots", "index", "top_k"}
+FLOATS = {"partial", "marks", "high", "temperature", "top_p", "uniform"}
+SCALARS = {"scale": "fp32", "eps": "fp32", "rows": "i32"}
+
+
+def kind(kernel: str, name: str) -> str:
+    """The type of an argument, by its name."""
+    if name.endswith("stride"):
+        return "i32"
+    if name == "rows" and kernel == "_add_rows":
+        return "*i64"
+    if name == "out" and kernel in ("_greedy", "_draw"):
+        return "*i64"
+    if name in ("cos", "sin", "weight") and kernel in ("_rotate", "_place"):
+        return "*fp32"
+    if name == "pixels":
+        return "*u8"
+    if name in SCALARS:
+        return SCALARS[name]
+    return "*i32" if name in INTEGERS else "*i64" if name in LONGS else "*fp32" if name in FLOATS else "*bf16"
+
+
+def build(fn: Any, chip: int, warps: int, stages: int, **constants: object) -> None:
+    kernel = fn.__name__
+    types = {name: "constexpr" if name in constants else kind(kernel, name) for name in fn.arg_names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(fn.arg_names)
+        if types[name].startswith("*") or name.endswith("stride")
+    }
+    options = {"num_warps": warps, "num_stages": stages}
+    built = compile(ASTSource(fn, types, constants, aligned), target=GPUTarget("cuda", chip, 32), options=options)
+    shared = built.metadata.shared
+    print(f"{kernel} for {chip}: {shared} bytes of shared memory, {constants}")
+    assert shared <= CHIPS[chip], f"{kernel} needs {shared} bytes of shared memory"
+
+
+def build_all(chip: int) -> None:
+    build(attention._store, chip, 4, 3, WIDTH=1024, BLOCK=1024)
+    paged = {"D": 128, "BLOCK_SIZE": 16}
+    for group, heads in ((2, 16), (4, 32)):
+        tile = attention.DECODE
+        for parts in (1, 16):
+            decode = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
+            build(attention._decode, chip, tile.warps, 3, **paged, **decode, STAGES=tile.stages, JOINED=True)
+        build(attention._join_parts, chip, 4, 3, D=128, GROUP=group, HEADS=heads, PARTS=16)
+        tile = attention.PREFILL
+        prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
+        build(attention._prefill, chip, tile.warps, 3, **paged, **prefill)
+        build(pointwise._norm_rope_store, chip, 2, 3, HQ=heads, HK=8, D=128, HEADS=8)
+    for width in (2048, 2560):
+        for centre in (False, True):
+            build(pointwise._norm_row, chip, 4, 3, E=width, BLOCK=4096, ADD=True, CENTRE=centre)
+        build(pointwise._add_rows, chip, 4, 3, E=width, BLOCK=1024)
+        build(pointwise._silu_mul, chip, 4, 3, F=3 * width, BLOCK=1024)
+    for rows in (1, 16):
+        for outputs, inner, norm, add, gate in (
+            (4096, 2048, True, False, False),
+            (2048, 6144, False, True, False),
+            (9728, 2560, True, False, True),
+            (2560, 9728, False, True, False),
+            (151936, 2048, True, False, False),
+        ):
+            cut = stream.default_tile(rows, outputs, inner, gate=gate)
+            shape = {"K": inner, "OUT": outputs, "N": rows, "OUTPUTS": cut.outputs, "INNER": cut.inner}
+            how = {"SPLITS": cut.splits, "STAGES": cut.stages, "UNROLL": cut.unroll}
+            flags = {"NORM": norm, "ADD": add, "GATE": gate}
+            for early in (False, True) if chip == 90 else (False,):
+                build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags, EARLY=early)
+    for width, rest in ((64, 0), (72, 16)):
+        heads = {"HEADS": 16, "D": width, "WIDE": 64, "REST": rest}
+        picture = vision.TILE
+        cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
+        build(vision._segment, chip, picture.warps, picture.stages, **heads, **cut)
+        build(vision._rotate, chip, 2, 3, H=16, D=width, HEADS=16, BLOCK=32 if width == 64 else 64)
+    for depth in (1, 2):
+        size = 768 * depth
+        build(vision._patches, chip, 4, 3, HEIGHT=1024, WIDTH=1024, DEPTH=depth, SIZE=size, BLOCK=1024 * depth)
+    build(vision._place, chip, 4, 3, E=1024, BLOCK=1024)
+    vocabulary = {"V": 151936, "BLOCK": sampling.PART, "PARTS": 75}
+    build(sampling._greedy, chip, 4, 3, **vocabulary, WIDE=128)
+    build(sampling._draw, chip, 4, 3, **vocabulary, WIDE=4096, MOST=32)
+
+
+if __name__ == "__main__":
+    for chip in CHIPS:
+        build_all(chip)
