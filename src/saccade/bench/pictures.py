@@ -38,7 +38,8 @@ class Pictures:
         page = Image.new("RGB", (width, height), _PAPER)
         draw = ImageDraw.Draw(page)
         draw.rectangle((0, 0, width, 36), fill=_BAR)
-        draw.rectangle((0, 36, width // 5, height), fill=(240, 242, 246))
+        draw.rectangle((0, 36, width // 5, max(36, height)), fill=(240, 242, 246))
+        draw.text((12, 12), self._words(2), fill=_INK)
         for top in range(52, height - 12, 24):
             draw.text((12, top), self._words(2), fill=_INK)
             draw.text((width // 5 + 24, top), self._words(int(self._random.integers(4, 12))), fill=_INK)

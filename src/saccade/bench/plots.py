@@ -30,8 +30,6 @@ _STAGES = (
     ("vision_ms", "vision tower", "#d1495b"),
     ("prefill_ms", "prefill", "#1668b8"),
 )
-LEAST_GAP = 0.01
-"""Milliseconds: pieces that came together stand here, since a logarithmic axis has no zero."""
 _LOOKS: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -93,14 +91,14 @@ def _load(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
                 found = [(c, report.value(f"load.c{c}.{mix}.{key}")) for c in _concurrency(report)]
                 name = words if len(runs) == 1 else f"{label}, {words}"
                 _line(at, found, color=color, linestyle=line, marker=mark, label=name)
+        if floors is not None and key == "rate":
+            least = _request_floor(runs[0][1], floors)
+            _line(at, least, color="#444444", linestyle=":", label="all that the GPU allows, every picture new")
         at.set_title(title)
         at.set_xlabel("requests at the same time")
         at.set_ylabel(unit)
         _from_zero(at)
         _powers(at, sorted({c for _, report in runs for c in _concurrency(report)}))
-    if floors is not None and (least := _request_floor(runs[0][1], floors)):
-        _line(axes[0], least, color="#444444", linestyle=":", label="the GPU allows (every picture new)")
-        _from_zero(axes[0])
     handles, names = axes[0].get_legend_handles_labels()
     canvas.legend(handles, names, loc="outside lower center", ncols=3)
     return True
@@ -135,15 +133,15 @@ def _sizes(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
 def _stages(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
     """Where the time to the first token goes."""
     bars: list[tuple[str, dict[str, float]]] = []
-    for label, report in runs:
-        prefix = "" if len(runs) == 1 else f"{label}: "
-        for name, times in report.stages.items():
-            workload, _, what = name.partition(".")
-            if workload != "ttft":
-                continue
-            bars.append((prefix + what.replace("_", " "), times))
-            if floors is not None and (least := _stage_floor(report, what, floors)):
-                bars.append(("floor", least))
+    names = [name for _, report in runs for name in report.stages if name.startswith("ttft.")]
+    for name in dict.fromkeys(names):
+        what = name.partition(".")[2]
+        having = [(label, report) for label, report in runs if name in report.stages]
+        for label, report in having:
+            words = what.replace("_", " ")
+            bars.append((words if len(runs) == 1 else f"{words}, {label}", report.stages[name]))
+        if floors is not None and (least := _stage_floor(having[0][1], what, floors)):
+            bars.append(("floor", least))
     if not bars:
         return False
     canvas.set_size_inches(9, 1.7 + 0.42 * len(bars))
@@ -165,7 +163,7 @@ def _stages(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
             left += width
         at.text(left, place, f" {left:.1f} ms", va="center", fontsize=9)
     at.set_yticks(range(len(bars)), [label for label, _ in bars])
-    at.invert_yaxis()
+    at.set_ylim(len(bars) - 0.4, -0.6)
     at.margins(x=0.12)
     at.set_xlim(left=0)
     at.grid(axis="y", visible=False)
@@ -179,14 +177,17 @@ def _gaps(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
     """How long running streams wait for their next token, alone and while pictures arrive."""
     canvas.set_size_inches(6.8, 4.4)
     at = canvas.subplots()
+    lefts: list[float] = []
     for color, (label, report) in zip(_COLORS, runs, strict=False):
         for what, words, line in (("quiet", "quiet", "--"), ("pictures", "pictures arriving", "-")):
             rows = [row for row in report.raw.get("stall", ()) if row["what"] == what and not row["error"]]
-            gaps = sorted(max(LEAST_GAP, b - a) for row in rows for a, b in pairwise(row["pieces_ms"]))
+            gaps = sorted(b - a for row in rows for a, b in pairwise(row["pieces_ms"]))
             if gaps:
                 shares = [1 - number / len(gaps) for number in range(len(gaps))]
                 name = words if len(runs) == 1 else f"{label}, {words}"
                 at.step(gaps, shares, where="post", color=color, linestyle=line, label=name)
+                # Pieces that came together have no place on a logarithmic axis.
+                lefts.append(max(gaps[len(gaps) // 50], 0.01))
     if not at.lines:
         return False
     at.set_yscale("log")
@@ -196,11 +197,14 @@ def _gaps(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
     at.set_ylim(top=1.5)
     if floors is not None:
         streams = int(runs[0][1].plan.get("streams", 1))
-        at.axvline(floors.decode(0, streams), color="#444444", linestyle=":", label="floor: weights read once")
+        least = floors.decode(0, streams)
+        lefts.append(least)
+        at.axvline(least, color="#444444", linestyle=":", label="floor: weights read once")
+    at.set_xlim(left=min(lefts) / 1.5)
     at.set_title("Gaps between tokens of running streams")
     at.set_xlabel("gap, ms")
     at.set_ylabel("gaps at least as long")
-    at.legend(loc="lower left")
+    at.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="white")
     return True
 
 
