@@ -36,16 +36,17 @@ help:  ## this list
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"saccade needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	@echo 'Setting up .venv: PyTorch and what else is needed, once. This takes some minutes.'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # torch first and pinned: another package may not choose its version.
 .venv/.run: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e .
+	@$(PIP) install -q -c constraints.txt torch
+	@$(PIP) install -q -c constraints.txt -e .
 	@touch $@
 
 # torchvision is the tests' oracle for resizing; without its dependencies it leaves our torch alone.
 .venv/.dev: .venv/.run
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
-	$(PIP) install -q -c constraints.txt --no-deps torchvision
+	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@$(PIP) install -q -c constraints.txt --no-deps torchvision
 	@touch $@
