@@ -25,6 +25,9 @@ PAD = 50
 STOP = 7
 MASK = (1 << 61) - 1
 
+Place = tuple[int, int, int, int, int]
+"""First row, rows, picture, temporal patch, and what is to be seen there."""
+
 
 def fold(history: int, token: int, feature: int = 0) -> int:
     """What a token leaves behind, given what came before and what is seen at its place."""
@@ -281,8 +284,11 @@ class Simulation:
         self.device = Device(weather.limits, rng, self.callers)
         self.device.oom_rate = weather.faults / 20
         self.outputs: deque[StepOutput] = deque()
+        self.passed: dict[int, int] = {}
+        """Arrival number -> later ones that were admitted while it waited."""
         self.asked: deque[tuple[str, tuple[int, ...]]] = deque()
         self.prompts: list[list[int]] = []
+        self.earlier: deque[Caller] = deque(maxlen=8)
         self.steps = 0
         self.finished = 0
         self.count = 0
@@ -316,24 +322,15 @@ class Simulation:
         rng, weather = self.rng, self.weather
         self.count += 1
         salt = b"tenant %d" % rng.randrange(weather.tenants)
-        ids: list[int] = []
-        visuals: list[Visual] = []
-        contents: dict[tuple[int, int], int] = {}
-        if self.prompts and rng.random() < 0.4:  # what others have begun
-            base = rng.choice(self.prompts)
-            ids = base[: rng.randrange(len(base) + 1)]
-        ids += [rng.randrange(VOCABULARY) for _ in range(rng.randrange(1, 1 + weather.max_prompt // 3))]
-        self.prompts = [*self.prompts[-5:], ids[:]]
-        for picture in range(rng.choice((0, 0, 0, 1, 1, 2))):
-            what = rng.randrange(weather.pictures)
-            tokens = 1 + what * 7 % 40
-            for patch in range(rng.choice((1, 1, 1, 3))):
-                content = what * 8 + patch
-                visuals.append(Visual(salted(str(content), salt), len(ids), tokens, picture, patch))
-                contents[picture, patch] = content + hash_of(salt)
-                ids += [PAD] * tokens
-                ids += [rng.randrange(VOCABULARY) for _ in range(rng.choice((0, 1, 3)))]
-        ids += [rng.randrange(VOCABULARY) for _ in range(rng.choice((1, 1, 4, weather.max_prompt)))]
+        if self.earlier and rng.random() < 0.2:
+            ids, places = self.again(rng.choice(self.earlier))
+        else:
+            ids, places = self.compose()
+        contents = {(picture, patch): what + hash_of(salt) for _, _, picture, patch, what in places}
+        visuals = [
+            Visual(salted(str(what), salt), start, tokens, picture, patch)
+            for start, tokens, picture, patch, what in places
+        ]
         name = f"r{self.count}"
         request = SequenceRequest(
             id=name,
@@ -355,7 +352,43 @@ class Simulation:
         elif rng.random() < weather.faults / 3:
             caller.nan_after = rng.randrange(request.max_tokens)
         self.callers[name] = caller
+        self.earlier.append(caller)
         self.scheduler.submit(request)
+
+    def compose(self) -> tuple[list[int], list[Place]]:
+        """A prompt, and which picture stands where in it."""
+        rng, weather = self.rng, self.weather
+        ids: list[int] = []
+        places: list[Place] = []
+        if self.prompts and rng.random() < 0.4:  # what others have begun
+            base = rng.choice(self.prompts)
+            ids = base[: rng.randrange(len(base) + 1)]
+        ids += [rng.randrange(VOCABULARY) for _ in range(rng.randrange(1, 1 + weather.max_prompt // 3))]
+        self.prompts = [*self.prompts[-5:], ids[:]]
+        for picture in range(rng.choice((0, 0, 0, 1, 1, 2))):
+            what = rng.randrange(weather.pictures)
+            tokens = 1 + what * 7 % 40
+            for patch in range(rng.choice((1, 1, 1, 3))):
+                places.append((len(ids), tokens, picture, patch, what * 8 + patch))
+                ids += [PAD] * tokens
+                ids += [rng.randrange(VOCABULARY) for _ in range(rng.choice((0, 1, 3)))]
+        ids += [rng.randrange(VOCABULARY) for _ in range(rng.choice((1, 1, 4, weather.max_prompt)))]
+        return ids, places
+
+    def again(self, caller: Caller) -> tuple[list[int], list[Place]]:
+        """The prompt of an earlier one: as it was, cut at a block, or as the next turn behind its answer."""
+        request = caller.request
+        places = [
+            (v.start, v.length, v.picture, v.patch, caller.contents[v.picture, v.patch] - caller.base)
+            for v in request.visuals
+        ]
+        ids, kind = list(request.ids), self.rng.randrange(3)
+        last = max((v.end for v in request.visuals), default=0)
+        if kind == 1 and len(ids) // BLOCK * BLOCK >= max(last, 1):
+            ids = ids[: len(ids) // BLOCK * BLOCK]
+        elif kind == 2:
+            ids += [*caller.got, self.rng.randrange(VOCABULARY)]
+        return ids, places
 
     def refuse(self, request: SequenceRequest) -> None:
         with pytest.raises(ContextLengthError, match=str(len(request.ids))):
@@ -365,6 +398,7 @@ class Simulation:
     def step(self) -> None:
         self.steps += 1
         plan = self.scheduler.plan()
+        self.check_passes(plan)
         self.outputs.append(self.device.run(plan))
         for ask in plan.asks:
             self.asked.append((ask.id, ask.pictures))
@@ -420,6 +454,17 @@ class Simulation:
             for name in gone[:200]:
                 del self.callers[name]
         assert scheduler.num_running <= limits.max_running
+
+    def check_passes(self, plan: StepPlan) -> None:
+        """Later ones that come in while an older one waits are counted."""
+        for new in plan.admitted:
+            order = self.scheduler._sequences[new.id].order
+            self.passed.pop(order, None)
+            for waiting in self.scheduler._waiting:
+                left_now = any(left.id == waiting.request.id for left in plan.left)
+                if waiting.order < order and not left_now:
+                    self.passed[waiting.order] = self.passed.get(waiting.order, 0) + 1
+                    assert self.passed[waiting.order] <= self.weather.limits.max_passes, "passed too often"
 
     def device_names(self) -> set[str]:
         return {seat.caller.request.id for seat in self.device.seats.values()}

@@ -62,7 +62,8 @@ def rows_in_block(media: Sequence[MediaRows], at: int, first: int) -> list[tuple
     while at < len(media) and media[at][1] < first + BLOCK:
         key, start, length = media[at]
         low, high = max(start, first), min(start + length, first + BLOCK)
-        inside.append((key, low - first, low - start, high - low))
+        if low < high:
+            inside.append((key, low - first, low - start, high - low))
         at += 1
     return inside
 

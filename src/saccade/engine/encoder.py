@@ -44,7 +44,7 @@ class Encoder:
         """Keys of jobs in the lanes."""
         self._num_jobs = 0
         self._read: list[bytes] = []
-        """Pins of visuals whose last row was in the plan before: they go when the next one begins."""
+        """Pins of visuals whose last row, or last tower block, was in the plan before: they go when the next begins."""
         self._asks: list[Ask] = []
 
     @property
@@ -115,16 +115,18 @@ class Encoder:
         if job is None:
             return set(), None
         keys = {unit.key for unit in job.units}
+        # One plan ahead, features may have come and gone since, and be promised to a younger job: those are its own.
+        mine = keys - {unit.key for other in self._jobs.values() if other.id > job_id for unit in other.units}
         self.flush()
         for sequence in running:
             for index in range(sequence.consumed, sequence.held):
-                if sequence.visuals[index].key in keys:
+                if sequence.visuals[index].key in mine:
                     self._shrink(sequence, index)
                     break
         if job in self._lanes:
             self._lanes[self._lanes.index(job)] = None
             self._drop(job)
-        for key in keys:
+        for key in mine:
             self.features.forget(key, held=False)
         if len(job.units) == 1:
             return keys, job.owners[0]
@@ -263,14 +265,15 @@ class Encoder:
             if job.done < self._limits.vision_blocks:
                 break
             self._lanes[lane] = None
-            for unit in job.units:
+            for unit in job.units:  # the pin goes with the next plan: moves of this one come before its slices
                 self.features.fulfil(unit.key)
-            self._drop(job)
+                self._in_job.discard(unit.key)
+                self._read.append(unit.key)
             job = self._gather(order) if left > 0 else None
         return max(left, 0)
 
     def _drop(self, job: _Job) -> None:
-        """A job leaves its lane, done or not."""
+        """A job leaves its lane before it is done."""
         for unit in job.units:
             self._in_job.discard(unit.key)
             self.features.release(unit.key)

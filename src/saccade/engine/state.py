@@ -88,6 +88,7 @@ class SequenceState:
         """It comes to the device with its first `num_shared` blocks computed."""
         self.slot, self.blocks, self.sent, self.published = slot, blocks, 0, num_shared
         self.admission += 1
+        self.passes = 0
         self.planned = num_shared * BLOCK
         self.sampled = False
         self.consumed = next((i for i, v in enumerate(self.visuals) if v.end > self.planned), len(self.visuals))
@@ -100,7 +101,7 @@ class SequenceState:
             first = index * BLOCK
             media: list[MediaRows] = []
             if first < len(self.request.ids):  # the block where the prompt ends
-                media = [(v.key, v.start, v.length) for v in self.visuals if v.end > first]
+                media = [(v.key, v.start, v.length) for v in self.visuals]
             key = next_key(parent, self.tokens[first : first + BLOCK], rows_in_block(media, 0, first))
             self.block_keys.append(key)
         return self.block_keys[index]
