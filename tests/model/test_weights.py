@@ -313,3 +313,12 @@ def test_loading_takes_the_weights_and_little_more(tmp_path: Path, dtype: str) -
     command = [sys.executable, "-c", _MEASURE, tmp_path / "small", large, dtype]
     peak, size = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     assert peak < size + 100e6, f"{peak / 1e6:.0f} MB for {size / 1e6:.0f} MB of weights"
+
+
+def test_loading_does_not_wait_for_the_compiler(tmp_path: Path) -> None:
+    _save(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from saccade.model.weights import load\n"
+        f"load(Path({str(tmp_path)!r}), dtype='auto', device='cpu'); print('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -18,13 +18,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from saccade.errors import CheckpointError
 from saccade.kernels import Ops, select
@@ -67,7 +69,7 @@ def load(
     directory, device = Path(directory), torch.device(device)
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
     found = _by_canonical_name(entries(directory)) if load_format == "auto" else {}
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = Qwen3VL(config, ops or select(device))
     places = _places(model)
     if load_format == "auto":
@@ -130,6 +132,19 @@ def resolve_dtype(
     if dtype not in names:
         raise CheckpointError(f"dtype is {dtype!r}; it must be auto, {', '.join(names)}.", param="dtype")
     return names[dtype]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Inside, torch.nn.init leaves tensors as they are: what has no memory needs no values, and drawing normal ones on
+    the meta device would import the whole of torch's compiler first, a second or two."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _allocate(model: Qwen3VL, dtype: torch.dtype, device: torch.device) -> None:
