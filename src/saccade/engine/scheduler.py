@@ -312,17 +312,18 @@ class Scheduler:
                 token = output.tokens[sample]
                 sequence.unread -= 1
                 sequence.tokens.append(token)
-            if sequence.admission == admission and sequence.slot >= 0:
-                self._publish(sequence, rows.start + rows.length)
+            full = (rows.start + rows.length) // BLOCK
+            if full > sequence.published and sequence.admission == admission and sequence.slot >= 0:
+                self._publish(sequence, full)
             if token is not None:
                 events.append(self._event(sequence, token, sample))
         return events
 
-    def _publish(self, sequence: SequenceState, computed: int) -> None:
+    def _publish(self, sequence: SequenceState, full: int) -> None:
         """Let others find the blocks that have become full."""
-        for index in range(sequence.published, computed // BLOCK):
+        for index in range(sequence.published, full):
             self.blocks.publish(sequence.blocks[index], sequence.key_of_block(index))
-            sequence.published = index + 1
+        sequence.published = full
 
     def _event(self, sequence: SequenceState, token: int, sample: int) -> Event:
         """A token, and the end if it is the last."""
