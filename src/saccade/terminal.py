@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -92,25 +92,63 @@ def show_times(times: StageTimes, usage: Usage, loading: float) -> None:
     Console(stderr=True).print(table)
 
 
-def show_report(rows: Sequence[dict[str, Any]], seed: int, seconds: float) -> None:
-    """The table of an evaluation, on standard output."""
+@contextmanager
+def counting(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error; the function it gives takes one step and shows a word beside the bar."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    look = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*look, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda words: bar.update(task, advance=1, description=words)
+
+
+_FIGURES = {
+    "right": "right",
+    "cer": "characters wrong",
+    "centre_inside": "centre inside",
+    "parses": "parses",
+    "of_preset": "of the preset's",
+}
+_REACHED = {"target": "green", "floor": "yellow", "below": "red"}
+
+
+def show_report(rows: Sequence[dict[str, Any]], seed: int, seconds: float, *, parts: bool = False) -> None:
+    """The table of an evaluation, on standard output: green reaches the target, yellow the floor, red neither."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("task", "items", "right", "95 %", "more", caption=f"seed {seed}, {seconds:.0f} s")
-    for column in table.columns[1:3]:
-        column.justify = "right"
+    caption = f"seed {seed}, {seconds:.0f} s; green: target reached, yellow: floor reached, red: neither"
+    table = Table("task", "items", "figure", "", "95 %", "floor", "target", caption=caption)
+    for column in (1, 3, 5, 6):
+        table.columns[column].justify = "right"
     for row in rows:
-        low, high = row["interval"]
-        more = ", ".join(f"{words} {row[key]:.2%}" for key, words in _FIGURES if key in row)
-        table.add_row(row["row"], str(row["items"]), f"{row['right']:.1%}", f"{low:.1%} to {high:.1%}", more)
+        name, items = row["row"], str(row["items"])
+        for goal in row["goals"] or [{"figure": "right", "value": row["right"]}]:
+            figure, digits = goal["figure"], 2 if goal["figure"] == "cer" else 1
+            low, high = row.get(f"{figure}_interval", (None, None))
+            reached = [f"{goal[bound]:.1%}" if bound in goal else "" for bound in ("floor", "target")]
+            value = Text(f"{goal['value']:.{digits}%}", style=_REACHED.get(goal.get("reached", ""), ""))
+            interval = "" if low is None else f"{low:.{digits}%} to {high:.{digits}%}"
+            table.add_row(name, items, _FIGURES[figure], value, interval, *reached)
+            name = items = ""
+        for part, figures in row["parts"].items() if parts and len(row["parts"]) > 1 else ():
+            more = f"  {figures['cer']:.2%} of characters wrong" if "cer" in figures else ""
+            table.add_row(f"  {part}", str(figures["items"]), "right", f"{figures['right']:.1%}", more, "", "")
     # Piped, the table keeps its lines whole.
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
-_FIGURES = (
-    ("cer", "characters wrong"),
-    ("exact", "exact"),
-    ("centre_inside", "centre inside"),
-    ("parses", "parses"),
-)

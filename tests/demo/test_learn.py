@@ -82,7 +82,8 @@ def test_the_packed_pass_equals_the_served_forward() -> None:
     batch = filled(0)
     learner = Learner(model, compiled=False)
     with torch.no_grad():
-        losses = learner(to_device(batch, CPU), *segments_of(batch, CPU), noise=0.0)
+        tensors = to_device(batch, CPU)
+        losses = learner(tensors, *segments_of(batch, tensors), noise=0.0)
     # Answer by answer: the same loss from the served forward, one sample at a time.
     start = total = weight = 0.0
     rng = np.random.default_rng(0)
@@ -124,7 +125,8 @@ def test_training_learns_and_reaches_every_parameter() -> None:
     losses = []
     for step in range(40):
         batch = filled(1000 * step)
-        out = learner(to_device(batch, CPU), *segments_of(batch, CPU), noise=0.01)
+        tensors = to_device(batch, CPU)
+        out = learner(tensors, *segments_of(batch, tensors), noise=0.01)
         (out.text + 0.1 * out.chars).backward()
         optim.step(muon_rate=0.01, adam_rate=2e-3, beta=0.9, decay=0.1)
         losses.append(float(out.text.detach()))

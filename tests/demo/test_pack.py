@@ -91,9 +91,13 @@ def test_a_batch_holds_whole_samples_and_pads_the_rest() -> None:
     batch = pack.Batch.over(bytearray(pack.Batch.nbytes(budget)), 0, budget)
     for _ in range(3):
         packer.fill(batch)
-        vision, text, pictures, answers, supervised, patches, tokens, second = batch.counts.tolist()
+        vision, text, pictures, answers, supervised, patches, tokens, second, *longest = batch.counts.tolist()
         assert batch.vision_segments[:vision].sum() == budget.patches
         assert batch.text_segments[:text].sum() == budget.tokens
+        assert longest == [batch.vision_segments[:vision].max(), batch.text_segments[:text].max()]
+        assert (np.diff(batch.vision_bounds[: vision + 1]) == batch.vision_segments[:vision]).all()
+        assert (np.diff(batch.text_bounds[: text + 1]) == batch.text_segments[:text]).all()
+        assert set(batch.vision_bounds[vision:].tolist()) == {budget.patches}
         assert 0 < patches <= budget.patches
         assert 0 < tokens < budget.tokens
         assert answers == 2 * (batch.answer.max() + 1) // 2 > 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from saccade.demo.world.sample import Sample
-from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.core import Engine
+from saccade.engine.request import EngineRequest
 from saccade.media.fetch import MediaLimits
 from saccade.media.pixels import Plans, prepare
 from saccade.model.weights import load

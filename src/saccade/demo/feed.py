@@ -1,21 +1,24 @@
 """Worker processes fill batches in shared memory; the trainer takes them to the device one step ahead.
 
-Workers are forked before CUDA starts and hold numpy only. A slot number travels free -> worker -> ready -> trainer ->
-free.
+Workers are forked before CUDA starts and hold numpy only. Each owns some slots of the shared memory; a slot's state
+goes EMPTY -> (its worker fills it) -> FULL -> (the trainer copies it) TAKEN -> EMPTY. One byte a slot and one writer at
+a time: no queue, no lock, no thread and no system call beside the computation.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import mmap
 import multiprocessing as mp
 import os
-import queue
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,11 @@ from saccade.demo.world.draw import draw
 from saccade.demo.world.sample import Sample, World
 
 ON_DEVICE = tuple(f.name for f in fields(Batch) if f.name not in ("vision_segments", "text_segments", "counts"))
+EMPTY, FULL, TAKEN = 0, 1, 2
+KEPT = 24
+"""Batches kept on the device, to be trained on again when the workers are behind."""
+AHEAD = 3
+"""Steps that may wait in the device's queue."""
 
 
 def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -> Iterator[Sample]:
@@ -43,25 +51,59 @@ def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -
 
 
 def _work(
-    number: int, workers: int, seed: int, memory: mmap.mmap, budget: Budget, free: Any, ready: Any, stage: Any
+    number: int,
+    workers: int,
+    seed: int,
+    memory: mmap.mmap,
+    budget: Budget,
+    states: mmap.mmap,
+    stage: Any,
+    cores: set[int],
 ) -> None:
     os.nice(5)
+    if cores:
+        os.sched_setaffinity(0, cores)
     packer = Packer(samples(seed, number, workers, World(), stage), budget, seed * 1000 + number)
-    size = Batch.nbytes(budget)
-    while (slot := free.get()) is not None:
+    state = np.frombuffer(states, np.uint8)
+    mine = range(number, len(state), workers)
+    parent, size = os.getppid(), Batch.nbytes(budget)
+    for slot in itertools.cycle(mine):
+        while state[slot] != EMPTY:
+            time.sleep(0.002)
+            if os.getppid() != parent:
+                return
         packer.fill(Batch.over(memory, slot * size, budget))
-        ready.put(slot)
+        state[slot] = FULL
+
+
+def spare_cores(workers: int) -> set[int]:
+    """The cores that workers may use so that both halves of one core are left to the trainer; empty: any."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set()
+    cores = os.sched_getaffinity(0)
+    first, kept = min(cores), {min(cores)}
+    with contextlib.suppress(OSError, ValueError):
+        text = Path(f"/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list").read_text()
+        kept = {int(part) for span in text.strip().split(",") for part in span.split("-")}
+    if len(kept & cores) < 2:
+        kept = set(sorted(cores)[:2])
+    return cores - kept if len(cores - kept) >= workers else set()
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A batch on the device."""
+    """A batch on the device, in memory of its own that is used again and again."""
 
+    block: Tensor
     tensors: dict[str, Tensor]
     vision: Segments
     text: Segments
     counts: list[int]
-    uses: int = 0
+    uses: int
+    copied: Any
+    """CUDA event: the copy is done."""
+    trained: Any
+    """CUDA event: the last step on it is done."""
 
 
 class Feed:
@@ -70,28 +112,32 @@ class Feed:
 
     def __init__(self, seed: int, budget: Budget, workers: int, slots: int) -> None:
         context = mp.get_context("fork")
-        self.budget = budget
+        self.budget, self.size = budget, Batch.nbytes(budget)
+        slots = max(slots, 2 * workers)
         self.stage = context.Value("d", 0.0, lock=False)
-        self.memory = mmap.mmap(-1, slots * Batch.nbytes(budget))
-        self.free: Any = context.Queue()
-        self.ready: Any = context.Queue()
-        for slot in range(slots):
-            self.free.put(slot)
+        self.memory, states = mmap.mmap(-1, slots * self.size), mmap.mmap(-1, slots)
+        self.state = np.frombuffer(states, np.uint8)
         self.workers = [
             context.Process(
                 target=_work,
-                args=(n, workers, seed, self.memory, budget, self.free, self.ready, self.stage),
+                args=(n, workers, seed, self.memory, budget, states, self.stage, spare_cores(workers)),
                 daemon=True,
             )
             for n in range(workers)
         ]
         for worker in self.workers:
             worker.start()
-        self.reused = 0
+        self.host = torch.frombuffer(self.memory, dtype=torch.uint8)
+        self.reused = self.cursor = 0
+        self.starved = self.slack = 0.0
+        """Seconds spent waiting for workers, and for the device with AHEAD steps in its queue."""
         self.device = torch.device("cpu")
         self.stream: Any = None
-        self.recent: deque[Loaded] = deque(maxlen=24)
-        self.ahead: tuple[int, Loaded] | None = None
+        self.ring: deque[Loaded] = deque()
+        self.flying: deque[tuple[int, Loaded]] = deque()
+        self.queue: deque[Any] = deque()
+        self.ahead: Loaded | None = None
+        self.current: Loaded | None = None
 
     def attach(self, device: torch.device) -> None:
         """Register the shared memory with CUDA, so that uploads run beside the computation."""
@@ -102,38 +148,95 @@ class Feed:
             self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def next(self) -> Loaded:
-        """The next batch to train on."""
-        ahead = self.ahead or self._upload()
-        if ahead is None:
+        """The next batch to train on; the step on the one before is in the device's queue by now."""
+        if self.current is not None and self.stream is not None:
+            self.current.trained.record()
+            self._keep_pace()
+        loaded, self.ahead = self.ahead or self._upload(), None
+        if loaded is None:
             self.reused += 1
-            loaded = min(self.recent, key=lambda r: r.uses)
-        else:
-            slot, loaded = ahead
-            if self.stream is not None:
-                self.stream.synchronize()
-                for tensor in loaded.tensors.values():
-                    tensor.record_stream(torch.cuda.current_stream())
-            self.free.put(slot)
-            self.recent.append(loaded)
-        self.ahead = self._upload()
+            loaded = min(self.ring, key=lambda r: r.uses)
+        elif self.stream is not None:
+            torch.cuda.current_stream().wait_event(loaded.copied)
+        self.current = loaded
         loaded.uses += 1
+        self.ahead = self._upload()
         return loaded
 
-    def _upload(self) -> tuple[int, Loaded] | None:
-        """Start to load the next filled slot; None when there is none yet and old batches can serve."""
+    def _keep_pace(self) -> None:
+        """Wait while more than AHEAD steps are in the device's queue."""
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self.queue.append(event)
+        if len(self.queue) > AHEAD:
+            begin = time.perf_counter()
+            self.queue.popleft().synchronize()
+            self.slack += time.perf_counter() - begin
+
+    def _upload(self) -> Loaded | None:
+        """Start to load the next filled slot; None when there is none soon and old batches can serve."""
+        slot = self._full()
+        if slot is None:
+            return None
+        self.state[slot] = TAKEN
+        batch = Batch.over(self.memory, slot * self.size, self.budget)
+        loaded = self._room()
+        with torch.cuda.stream(self.stream) if self.stream is not None else contextlib.nullcontext():
+            if self.stream is not None:
+                self.stream.wait_event(loaded.trained)
+            loaded.block.copy_(self.host[slot * self.size : (slot + 1) * self.size], non_blocking=True)
+            if self.stream is not None:
+                loaded.copied.record(self.stream)
+        loaded.counts, loaded.uses = batch.counts.tolist(), 0
+        loaded.vision, loaded.text = segments_of(batch, loaded.tensors)
+        self.flying.append((slot, loaded))
+        self.ring.append(loaded)
+        self._release()
+        return loaded
+
+    def _full(self) -> int | None:
+        begin = time.perf_counter()
         while True:
-            try:
-                slot = self.ready.get(timeout=0.001 if len(self.recent) > 1 else 5.0)
-                break
-            except queue.Empty:
-                dead = [w.pid for w in self.workers if not w.is_alive()]
-                if dead:
-                    raise RuntimeError(f"worker processes {dead} died") from None
-                if len(self.recent) > 1:
-                    return None
-        batch = Batch.over(self.memory, slot * Batch.nbytes(self.budget), self.budget)
-        tensors = to_device(batch, self.device, self.stream)
-        return slot, Loaded(tensors, *segments_of(batch, self.device), batch.counts.tolist())
+            self._release()
+            full = np.flatnonzero(self.state == FULL)
+            waited = time.perf_counter() - begin
+            if len(full):
+                # The next one in the ring, so that no slot is left behind.
+                slot = int(full[np.searchsorted(full, self.cursor) % len(full)])
+                self.cursor = (slot + 1) % len(self.state)
+                self.starved += waited
+                return slot
+            if waited > 0.002 and len(self.ring) > 1:
+                self.starved += waited
+                return None
+            if waited > 5 and (dead := [w.pid for w in self.workers if not w.is_alive()]):
+                raise RuntimeError(f"worker processes {dead} died")
+            time.sleep(0.0005)
+
+    def _release(self) -> None:
+        """Give slots whose copy is done back to their workers."""
+        while self.flying and (self.stream is None or self.flying[0][1].copied.query()):
+            self.state[self.flying.popleft()[0]] = EMPTY
+
+    def _room(self) -> Loaded:
+        """Device memory for one more batch: new, or that of the oldest batch that is not being trained on."""
+        if len(self.ring) >= KEPT:
+            if self.ring[0] is self.current:
+                self.ring.rotate(-1)
+            return self.ring.popleft()
+        block = torch.empty(self.size, dtype=torch.uint8, device=self.device)
+        tensors = {}
+        for name, (offset, dtype, shape) in self.budget.places().items():
+            if name in ON_DEVICE:
+                kind = torch.from_numpy(np.empty(0, dtype)).dtype
+                part = block[offset : offset + int(np.prod(shape)) * np.dtype(dtype).itemsize]
+                tensors[name] = part.view(kind).view(shape)
+        none = Segments(block[:0], 0, [])
+        events = [torch.cuda.Event() if self.stream is not None else None for _ in range(2)]  # type: ignore[no-untyped-call]
+        if self.stream is not None:
+            # The block is made in the compute stream's order and first written in the other's.
+            self.stream.wait_stream(torch.cuda.current_stream())
+        return Loaded(block, tensors, none, none, [], 0, *events)
 
     def close(self) -> None:
         """End the workers."""
@@ -143,25 +246,15 @@ class Feed:
             worker.join()
 
 
-def to_device(batch: Batch, device: torch.device, stream: Any = None) -> dict[str, Tensor]:
-    """The arrays of a batch as tensors on the device."""
-    arrays = {name: torch.from_numpy(getattr(batch, name)) for name in ON_DEVICE}
-    if device.type != "cuda":
-        return {name: array.clone() for name, array in arrays.items()}
-    with torch.cuda.stream(stream or torch.cuda.current_stream()):
-        return {name: array.to(device, non_blocking=stream is not None) for name, array in arrays.items()}
+def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """The arrays of a batch as tensors on the device, in memory of their own."""
+    return {name: torch.from_numpy(getattr(batch, name).copy()).to(device) for name in ON_DEVICE}
 
 
-def segments_of(batch: Batch, device: torch.device) -> tuple[Segments, Segments]:
-    """Vision and text segments of a batch."""
+def segments_of(batch: Batch, tensors: dict[str, Tensor]) -> tuple[Segments, Segments]:
+    """Vision and text segments of a batch whose arrays are `tensors` on the device."""
+    vision, text, longest = int(batch.counts[0]), int(batch.counts[1]), batch.counts[8:].tolist()
     return (
-        _segments(batch.vision_segments[: int(batch.counts[0])].tolist(), device),
-        _segments(batch.text_segments[: int(batch.counts[1])].tolist(), device),
+        Segments(tensors["vision_bounds"][: vision + 1], longest[0], batch.vision_segments[:vision].tolist()),
+        Segments(tensors["text_bounds"][: text + 1], longest[1], batch.text_segments[:text].tolist()),
     )
-
-
-def _segments(lengths: list[int], device: torch.device) -> Segments:
-    bounds = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    if device.type == "cuda":
-        bounds = bounds.pin_memory().to(device, non_blocking=True)
-    return Segments(bounds, max(lengths), lengths)

@@ -90,8 +90,11 @@ class Learner(nn.Module):
         self._text_end = maybe(self._text_end_eager)
         self._name_chars = maybe(self._name_chars_eager)
 
-    def forward(self, b: dict[str, Tensor], vision: Segments, text: Segments, *, noise: float) -> Losses:
-        """`b` holds the arrays of a packed batch on the device; noise > 0 changes each picture's light a little."""
+    def forward(
+        self, b: dict[str, Tensor], vision: Segments, text: Segments, *, noise: float, apart: bool = False
+    ) -> Losses:
+        """`b` holds the arrays of a packed batch on the device; noise > 0 changes each picture's light a little. With
+        `apart` the character loss teaches its head alone, not the tower."""
         visual, language = self.model.visual, self.model.language
         gain = offset = b["rows"].new_zeros((), dtype=torch.float32)
         if noise > 0:
@@ -114,7 +117,7 @@ class Learner(nn.Module):
             if i in taps:
                 levels.append(self._merge(visual.deepstack_mergers[taps[i]], x))
         pooled = self._merge(visual.merger, x)
-        char_loss, char_right = self._name_chars(x, b["chars"])
+        char_loss, char_right = self._name_chars(x.detach() if apart else x, b["chars"])
 
         rows = b["features_at"].long()
         layers = list(language.layers)

@@ -18,6 +18,9 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that drives singular values to about 1 in five steps (same source)."""
 
 
+ADAM_BETAS = (0.9, 0.98)
+
+
 @dataclass(slots=True)
 class Stack:
     """All matrices of one shape: where they live in the model, their fp32 masters and their momentum, [G, r, c]."""
@@ -48,6 +51,22 @@ def muon_update(grad: Tensor, momentum: Tensor, master: Tensor, beta: Tensor, ra
     master.mul_(1 - rate * decay).sub_(update * (rate * scale))
 
 
+def adam_update(
+    grad: Tensor,
+    first: Tensor,
+    second: Tensor,
+    master: Tensor,
+    share: Tensor,
+    rate: Tensor,
+    bias: Tensor,
+    bias2: Tensor,
+) -> None:
+    """One Adam step (Kingma and Ba 2015) on flat tensors, in place; bias and bias2 are 1 - beta^t of both moments."""
+    first.lerp_(grad, 1 - ADAM_BETAS[0])
+    second.mul_(ADAM_BETAS[1]).addcmul_(grad, grad, value=1 - ADAM_BETAS[1])
+    master.sub_(rate * share * (first / bias) / ((second / bias2).sqrt() + 1e-10))
+
+
 class Muon:
     """Splits the model's parameters: `matrices` with the row counts of the matrices fused in each, `others` with the
     share of the Adam rate that each gets."""
@@ -69,36 +88,44 @@ class Muon:
         for places in groups.values():
             master = torch.stack([p.detach()[rows].float() for p, rows in places])
             self.stacks.append(Stack(places, master, torch.zeros_like(master)))
+        # All small parameters lie behind each other in one flat master, so that a step on them is one kernel.
         self.others = [parameter for parameter, _ in others]
-        self.masters = [p.detach().float().clone() for p in self.others]
-        shares = [share for _, share in others]
-        self.adam = torch.optim.AdamW(
-            [
-                {"params": [m for m, s in zip(self.masters, shares, strict=True) if s == share], "share": share}
-                for share in sorted(set(shares))
-            ],
-            betas=(0.9, 0.98),
-            eps=1e-10,
-            weight_decay=0.0,
-        )
-        self.update = torch.compile(muon_update, dynamic=False) if compiled else muon_update
+        self.master = torch.cat([p.detach().float().flatten() for p in self.others])
+        self.share = torch.cat([torch.full((p.numel(),), share, device=p.device) for p, share in others])
+        self.grad, self.first, self.second = (torch.zeros_like(self.master) for _ in range(3))
+        self.grad_views, self.master_views = self._views(self.grad), self._views(self.master)
+        self.scalars = torch.zeros(6, device=self.master.device)
+        self.steps = 0
+        self.muon = torch.compile(muon_update, dynamic=False) if compiled else muon_update
+        self.adam = torch.compile(adam_update, dynamic=False) if compiled else adam_update
+        self.every = [*{id(p): p for stack in self.stacks for p, _ in stack.places}.values(), *self.others]
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = torch.split(flat, [p.numel() for p in self.others])
+        return [part.view(p.shape) for part, p in zip(parts, self.others, strict=True)]
+
+    def forget(self) -> None:
+        """Start the momenta anew, as after steps at rate zero that only served to compile."""
+        for state in (self.first, self.second, *(stack.momentum for stack in self.stacks)):
+            state.zero_()
+        self.steps = 0
 
     @torch.no_grad()
     def step(self, *, muon_rate: float, adam_rate: float, beta: float, decay: float) -> None:
-        """Take one step from the parameters' gradients and clear them."""
-        device = self.masters[0].device
-        scalars = torch.tensor([beta, muon_rate, decay]).to(device, non_blocking=True)
+        """Take one step from the parameters' gradients and clear them; a missing gradient is zero."""
+        self.steps += 1
+        bias = [1 - beta**self.steps for beta in ADAM_BETAS]
+        # A fill passes its value with the kernel; a copy from the host could wait for the device.
+        for scalar, value in zip(self.scalars, (beta, muon_rate, decay, adam_rate, *bias), strict=True):
+            scalar.fill_(value)
+        b, rate, d, small_rate, bias1, bias2 = self.scalars.unbind()
         for stack in self.stacks:
             grad = torch.stack([p.grad[rows] for p, rows in stack.places if p.grad is not None]).float()
-            self.update(grad, stack.momentum, stack.master, scalars[0], scalars[1], scalars[2])
+            self.muon(grad, stack.momentum, stack.master, b, rate, d)
             torch._foreach_copy_([p.data[rows] for p, rows in stack.places], list(stack.master.unbind(0)))
-        for master, parameter in zip(self.masters, self.others, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-        for group in self.adam.param_groups:
-            group["lr"] = adam_rate * group["share"]
-        self.adam.step()
-        torch._foreach_copy_([p.data for p in self.others], self.masters)
-        for parameter in {id(p): p for stack in self.stacks for p, _ in stack.places}.values():
-            parameter.grad = None
-        for parameter in self.others:
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.others]
+        torch._foreach_copy_(self.grad_views, grads)
+        self.adam(self.grad, self.first, self.second, self.master, self.share, small_rate, bias1, bias2)
+        torch._foreach_copy_([p.data for p in self.others], self.master_views)
+        for parameter in self.every:
             parameter.grad = None

@@ -30,8 +30,13 @@ TASKS = (
     "position", "chart_value", "chart_highest", "chart_lowest", "when", "video_what", "html", "describe", "cannot",
     "hello",
 )  # fmt: skip
-TASK_BOOST = {"locate": 1.6, "color": 1.5, "kind": 1.5, "count": 1.5, "position": 1.5, "when": 2.0, "at": 1.5}
+TASK_BOOST = {
+    "locate": 1.6, "color": 1.5, "kind": 1.5, "count": 2.0, "position": 1.5, "when": 2.0, "at": 1.5, "checked": 1.5,
+    "json": 1.3, "html": 1.3, "cannot": 1.5,
+}  # fmt: skip
 """Short answers that need a look at the picture weigh more than letters of a long page."""
+DIGIT_BOOST = {"when": 3.0, "locate": 1.5}
+"""In these answers only the digits tell; the words around them are always the same."""
 
 Array = npt.NDArray[np.generic]
 
@@ -40,9 +45,9 @@ Array = npt.NDArray[np.generic]
 class Budget:
     """Sizes of a batch."""
 
-    patches: int = 65_536
-    second: int = 8_192
-    tokens: int = 40_960
+    patches: int = 73_728
+    second: int = 16_384
+    tokens: int = 61_440
     segments: int = 2_048
     answers: int = 2_048
 
@@ -62,16 +67,27 @@ class Budget:
             "answer": (np.int16, (self.tokens,)),
             "tasks": (np.uint8, (self.answers,)),
             "features_at": (np.int32, (self.patches // 4,)),
+            "vision_bounds": (np.int32, (self.segments + 1,)),
+            "text_bounds": (np.int32, (self.segments + 1,)),
             "vision_segments": (np.int32, (self.segments,)),
             "text_segments": (np.int32, (self.segments,)),
-            "counts": (np.int64, (8,)),
+            "counts": (np.int64, (10,)),
         }
+
+    def places(self) -> dict[str, tuple[int, type[np.generic], tuple[int, ...]]]:
+        """Name -> (offset in bytes, dtype, shape) of every array in the one block of memory that holds a batch."""
+        out, offset = {}, 0
+        for name, (dtype, shape) in self.layout().items():
+            out[name] = (offset, dtype, shape)
+            offset += -(-math.prod(shape) * np.dtype(dtype).itemsize // 64) * 64
+        return out
 
 
 @dataclass(slots=True)
 class Batch:
     """The arrays of one batch; `counts` = vision segments, text segments, pictures, answers, supervised tokens,
-    used patches, used tokens, patches with a second frame."""
+    used patches, used tokens, patches with a second frame, longest vision segment, longest text segment. Bounds are the
+    running sums of the segments from 0 on; behind the last segment they stay at the total."""
 
     rows: Array
     second: Array
@@ -86,6 +102,8 @@ class Batch:
     answer: Array
     tasks: Array
     features_at: Array
+    vision_bounds: Array
+    text_bounds: Array
     vision_segments: Array
     text_segments: Array
     counts: Array
@@ -93,12 +111,12 @@ class Batch:
     @classmethod
     def over(cls, memory: mmap.mmap | bytearray, offset: int, budget: Budget) -> Batch:
         """Views into `memory` at `offset`."""
-        arrays: dict[str, Array] = {}
-        for name, (dtype, shape) in budget.layout().items():
-            size = math.prod(shape) * np.dtype(dtype).itemsize
-            arrays[name] = np.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset).reshape(shape)
-            offset += -(-size // 64) * 64
-        return cls(**arrays)
+        return cls(
+            **{
+                name: np.frombuffer(memory, dtype, math.prod(shape), offset + place).reshape(shape)
+                for name, (place, dtype, shape) in budget.places().items()
+            }
+        )
 
     @staticmethod
     def nbytes(budget: Budget) -> int:
@@ -133,11 +151,11 @@ def dialogue(sample: Sample, rng: np.random.Generator) -> Dialogue:
     visual: list[npt.NDArray[np.int64]] = []
     state = [0, 0]  # tokens so far, position cursor
 
-    def put(tokens: npt.NDArray[np.int16], weight: float = 0.0, number: int = -1) -> None:
+    def put(tokens: npt.NDArray[np.int16], weight: float | npt.NDArray[np.float32] = 0.0, number: int = -1) -> None:
         n = len(tokens)
         ids.append(tokens)
         positions.append(np.broadcast_to(np.arange(state[1], state[1] + n, dtype=np.int32), (3, n)))
-        weights.append(np.full(n, weight, np.float32))
+        weights.append(np.broadcast_to(np.asarray(weight, np.float32), n))
         answer.append(np.full(n, number, np.int16))
         state[0] += n
         state[1] += n
@@ -189,7 +207,8 @@ def dialogue(sample: Sample, rng: np.random.Generator) -> Dialogue:
         put(_text("assistant\n"))
         reply = np.concatenate([_text(turn.answer), _ids(IM_END)])
         weight = min(2.0, max(0.35, 4 / math.sqrt(len(reply)))) * TASK_BOOST.get(turn.task, 1.0)
-        put(reply, weight, number)
+        digits = (reply >= ord("0")) & (reply <= ord("9"))
+        put(reply, np.where(digits, weight * DIGIT_BOOST.get(turn.task, 1.0), weight).astype(np.float32), number)
         put(_text("\n"))
         tasks.append(TASKS.index(turn.task))
     return Dialogue(
@@ -265,9 +284,17 @@ class Packer:
             self._put_text(batch, talk, at)
             self._put_pictures(batch, sample, at)
         self._pad(batch, at)
+        for segments, bounds in (
+            (batch.vision_segments[: at["vision"]], batch.vision_bounds),
+            (batch.text_segments[: at["text"]], batch.text_bounds),
+        ):
+            bounds[0] = 0
+            bounds[1 : len(segments) + 1] = np.cumsum(segments)
+            bounds[len(segments) + 1 :] = segments.sum()
         batch.counts[:] = (
             at["vision"], at["text"], at["picture"], at["answer"], at["supervised"],
             at["patch"], at["token"], at["second"],
+            batch.vision_segments[: at["vision"]].max(), batch.text_segments[: at["text"]].max(),
         )  # fmt: skip
         assert at["patch"] <= budget.patches
         assert at["token"] <= budget.tokens

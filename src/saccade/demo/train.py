@@ -1,33 +1,39 @@
-"""`saccade demo train`: the small bundled model, trained from nothing on the synthetic picture world on one GPU.
+"""`saccade demo train`: the small bundled model, trained on the synthetic picture world on one GPU, from nothing or on
+from a checkpoint.
 
 The schedule is in seconds, not steps: `seconds` of training end with the learning rate at zero, whatever the machine.
-Writes a complete checkpoint directory in the Hugging Face layout and `train.json` with the learning curve.
+Writes a complete checkpoint directory in the Hugging Face layout, `train.json` with the learning curve, and
+`char_head.safetensors`, the auxiliary head, which serving does not need.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from saccade.demo import bundle
-from saccade.demo.feed import Feed, samples, segments_of, to_device
+from saccade.demo.feed import Feed, Loaded, samples, segments_of, to_device
 from saccade.demo.learn import Learner, Segments
 from saccade.demo.muon import Muon
 from saccade.demo.pack import TASKS, Batch, Budget, Packer
 from saccade.demo.world.sample import World
-from saccade.kernels import select
+from saccade.kernels import Ops, reference, select
 from saccade.model.config import ModelConfig
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.weights import save
+from saccade.model.weights import load, save
+
+HEAD = "char_head.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,12 @@ class TrainOptions:
     """What a run needs; the defaults are those of the bundled checkpoint on one H200 with 16 cores."""
 
     out: Path
+    start: Path | None = None
+    """Checkpoint directory to go on from, without curriculum, with its character head if it has one. None: from
+    nothing."""
     seconds: float = 1200.0
     seed: int = 1
+    """Of weights and pictures; going on with the seed of the run before would draw the same pictures again."""
     workers: int = 0
     """0: all cores but two."""
     slots: int = 40
@@ -46,14 +56,57 @@ class TrainOptions:
     adam_rate: float = 2e-3
     decay: float = 0.1
     warmup_steps: int = 100
+    peak: float | None = None
+    """Share of the two rates that is reached after the warm-up; None: 1 from nothing, 0.5 going on."""
     flat: float = 0.10
-    """Share of the time at full learning rate; from there it falls linearly to zero."""
+    """Share of the time at the peak; from there the rates fall linearly to zero. Going on: no such time."""
     full_stage: float = 0.35
-    """Share of the time after which the whole world is drawn."""
+    """Share of the time after which the whole world is drawn. Going on: from the first step."""
+    head_steps: int = 300
+    """Going on without a character head: so many steps teach a new one before its loss reaches the tower."""
     evaluations: int = 10
     max_steps: int | None = None
     save_every: float = 240.0
     """Seconds between safety copies."""
+    profile: int = 0
+    """So many early steps are profiled; the tables go to profile.txt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the share of the time gone, 0..1, and the steps done say about a step."""
+
+    options: TrainOptions
+    fresh_head: bool
+
+    def rate(self, share: float, steps: int) -> float:
+        """Of both learning rates."""
+        going_on = self.options.start is not None
+        peak = self.options.peak if self.options.peak is not None else 0.5 if going_on else 1.0
+        flat = 0.0 if going_on else self.options.flat
+        warm = min(1.0, (steps + 1) / self.options.warmup_steps)
+        return peak * warm * min(1.0, (1 - share) / (1 - flat))
+
+    def stage(self, share: float) -> float:
+        return 1.0 if self.options.start else min(1.0, share / self.options.full_stage)
+
+    def beta(self, steps: int) -> float:
+        """Muon's momentum."""
+        return 0.95 if self.options.start else 0.85 + 0.1 * min(1.0, steps / 300)
+
+    def char_weight(self, share: float) -> float:
+        """Of the character loss."""
+        return 0.2 - 0.1 * share if self.options.start else 0.5 - 0.4 * share
+
+    def apart(self, steps: int) -> bool:
+        """Whether the character loss teaches its head alone."""
+        return self.fresh_head and steps < self.options.head_steps
+
+
+def plain_ops() -> Ops:
+    """Every op in plain torch, on any device: differentiable, and torch.compile fuses what lies between attentions."""
+    plain = {f.name: getattr(reference, f.name) for f in fields(Ops) if hasattr(reference, f.name)}
+    return replace(select("cpu"), **plain)
 
 
 def initialise(model: Qwen3VL, seed: int) -> None:
@@ -128,17 +181,39 @@ def held_out_batches(options: TrainOptions, device: torch.device) -> list[Any]:
         packer = Packer(samples(options.seed + 7919, number, 4, world), options.budget, number)
         batch = Batch.over(bytearray(Batch.nbytes(options.budget)), 0, options.budget)
         packer.fill(batch)
-        out.append((to_device(batch, device), *segments_of(batch, device), int(batch.counts[3])))
+        tensors = to_device(batch, device)
+        out.append((tensors, *segments_of(batch, tensors), int(batch.counts[3])))
     return out
 
 
 def export(learner: Learner, out: Path) -> None:
-    """Write weights and the bundled configuration, tokenizer and templates beside them."""
+    """Write weights and character head, and the bundled configuration, tokenizer and templates beside them."""
     out.mkdir(parents=True, exist_ok=True)
     for source in bundle.companions():
         if source.resolve().parent != out.resolve():
             shutil.copyfile(source, out / source.name)
     save(learner.model, out)
+    head = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.char_head.state_dict().items()}
+    save_file(head, out / HEAD)
+
+
+def student(options: TrainOptions, device: torch.device) -> tuple[Learner, bool]:
+    """The model to train on its device, and whether its character head is new while the rest is not."""
+    cuda = device.type == "cuda"
+    if options.start is None:
+        config = ModelConfig.from_dict(json.loads((bundle.directory() / "config.json").read_text()))
+        model = Qwen3VL(config, plain_ops())
+        initialise(model, options.seed)
+    else:
+        model = load(options.start, dtype=torch.float32, device="cpu", ops=plain_ops()).train()
+    learner = Learner(model, compiled=cuda)
+    nn.init.normal_(learner.char_head.weight, std=0.02)
+    head = options.start / HEAD if options.start else None
+    if head and head.exists():
+        learner.char_head.load_state_dict(load_file(head))
+    learner.to(device, torch.bfloat16 if cuda else torch.float32)
+    learner.frequencies = learner.frequencies.float()
+    return learner, head is not None and not head.exists()
 
 
 def train(options: TrainOptions) -> Path:
@@ -156,71 +231,128 @@ def train(options: TrainOptions) -> Path:
 
 def _train(options: TrainOptions, feed: Feed) -> Path:
     device = torch.device(options.device)
-    cuda = device.type == "cuda"
-    config = ModelConfig.from_dict(json.loads((bundle.directory() / "config.json").read_text()))
-    model = Qwen3VL(config, select(device))
-    initialise(model, options.seed)
-    learner = Learner(model, compiled=cuda)
-    nn.init.normal_(learner.char_head.weight, std=0.02)
-    learner.to(device, torch.bfloat16 if cuda else torch.float32)
-    learner.frequencies = learner.frequencies.float()
-    optim = optimiser(learner, compiled=cuda)
+    learner, fresh_head = student(options, device)
+    optim = optimiser(learner, compiled=device.type == "cuda")
+    schedule = Schedule(options, fresh_head)
+    feed.stage.value = schedule.stage(0.0)
     feed.attach(device)
     held_out = held_out_batches(options, device)
     batch = feed.next()
     # Compile everything before the clock starts; at rate zero nothing moves.
-    for _ in range(2):
-        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02)
+    for apart in (True, True, False, False):
+        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=apart)
         (losses.text + losses.chars).backward()
         optim.step(muon_rate=0.0, adam_rate=0.0, beta=0.85, decay=0.0)
+    optim.forget()
     evaluate(learner, held_out)
+    # What lives now lives to the end; cycles are looked for at evaluations only, not in the middle of a step.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
+    log, profiler = _Log(feed), _Profiler(options)
     curve: list[dict[str, Any]] = []
-    begin = last = saved = time.perf_counter()
-    done = {"steps": 0, "pictures": 0, "patches": 0, "tokens": 0, "characters": 0}
-    next_evaluation = 1.0 / options.evaluations
+    saved, next_evaluation = log.begin, 1.0 / options.evaluations
+    if options.start is not None:
+        curve.append(log.point() | evaluate(learner, held_out))
+        print(json.dumps(curve[-1]), flush=True)
     while True:
         now = time.perf_counter()
-        share = (now - begin) / options.seconds
-        if options.max_steps is not None:
-            share = max(share, done["steps"] / options.max_steps)
+        steps = log.done["steps"]
+        share = max((now - log.begin) / options.seconds, steps / options.max_steps if options.max_steps else 0.0)
         if share >= 1:
             break
-        feed.stage.value = min(1.0, share / options.full_stage)
-        warm = min(1.0, (done["steps"] + 1) / options.warmup_steps)
-        rate = warm * min(1.0, (1 - share) / (1 - options.flat))
-        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02)
-        (losses.text + (0.5 - 0.4 * share) * losses.chars).backward()
+        feed.stage.value = schedule.stage(share)
+        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=schedule.apart(steps))
+        (losses.text + schedule.char_weight(share) * losses.chars).backward()
+        rate = schedule.rate(share, steps)
         optim.step(
             muon_rate=options.muon_rate * rate,
             adam_rate=options.adam_rate * rate,
-            beta=0.85 + 0.1 * min(1.0, done["steps"] / 300),
+            beta=schedule.beta(steps),
             decay=options.decay,
         )
-        done["steps"] += 1
-        for key, i in (("pictures", 2), ("patches", 5), ("tokens", 6), ("characters", 4)):
-            done[key] += batch.counts[i]
+        log.count(batch)
         batch = feed.next()
-        if now - last > 10:
-            line = {
-                "s": round(now - begin, 1), "stage": round(feed.stage.value, 3),
-                "reused": feed.reused,
-                "loss": round(losses.text.item(), 4), "chars": round(losses.chars_right.item(), 4), **done,
-            }  # fmt: skip
-            print(json.dumps(line), flush=True)
-            last = now
+        profiler.step(steps)
+        if now - log.last > 10:
+            log.line(float(losses.text.detach()), float(losses.chars_right))
         if share >= next_evaluation:
             next_evaluation += 1.0 / options.evaluations
-            curve.append({"s": round(now - begin, 1), **done, **evaluate(learner, held_out)})
+            curve.append(log.point() | evaluate(learner, held_out))
             print(json.dumps(curve[-1]), flush=True)
+            gc.collect()
         if now - saved > options.save_every:
             export(learner, options.out)
             saved = now
-    curve.append({"s": round(time.perf_counter() - begin, 1), **done, **evaluate(learner, held_out)})
+    curve.append(log.point() | evaluate(learner, held_out))
     print(json.dumps(curve[-1]), flush=True)
     export(learner, options.out)
+    gc.enable()
+    _write_facts(options, feed, curve)
+    return options.out
+
+
+class _Log:
+    """What has been done so far, and lines about the last interval."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.begin = self.last = time.perf_counter()
+        self.done = {"steps": 0, "pictures": 0, "patches": 0, "tokens": 0, "characters": 0}
+        self.before = self._totals()
+
+    def _totals(self) -> tuple[float, ...]:
+        return self.done["steps"], self.done["pictures"], self.feed.slack, self.feed.starved
+
+    def count(self, batch: Loaded) -> None:
+        self.done["steps"] += 1
+        for key, i in (("pictures", 2), ("patches", 5), ("tokens", 6), ("characters", 4)):
+            self.done[key] += batch.counts[i]
+
+    def point(self) -> dict[str, Any]:
+        return {"s": round(time.perf_counter() - self.begin, 1), **self.done}
+
+    def line(self, loss: float, chars: float) -> None:
+        """Print one JSON line. `slack` is the share of the interval in which the host waited for the device (near 0:
+        the host is too slow), `starved` that in which it waited for pictures."""
+        now, totals = time.perf_counter(), self._totals()
+        seconds = now - self.last
+        rates = [round((b - a) / seconds, 3) for a, b in zip(self.before, totals, strict=True)]
+        line = self.point() | dict(zip(("steps/s", "pictures/s", "slack", "starved"), rates, strict=True))
+        line |= {"stage": round(self.feed.stage.value, 3), "reused": self.feed.reused}
+        print(json.dumps(line | {"loss": round(loss, 4), "chars": round(chars, 4)}), flush=True)
+        self.last, self.before = now, totals
+
+
+class _Profiler:
+    """Profiles options.profile steps from step 50 on and writes two tables: by time on the device, and on the host."""
+
+    FIRST = 50
+
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.profile: Any = None
+
+    def step(self, steps: int) -> None:
+        """Called after each step."""
+        if steps == self.FIRST and self.options.profile:
+            self.profile = torch.profiler.profile()
+            self.profile.start()
+        elif self.profile is not None and steps == self.FIRST + self.options.profile:
+            self.profile.stop()
+            averages = self.profile.key_averages()
+            device = "self_device_time_total" if self.options.device.startswith("cuda") else "self_cpu_time_total"
+            tables = [averages.table(sort_by=key, row_limit=60) for key in (device, "self_cpu_time_total")]
+            self.options.out.mkdir(parents=True, exist_ok=True)
+            (self.options.out / "profile.txt").write_text("\n\n".join(tables) + "\n")
+            self.profile = None
+
+
+def _write_facts(options: TrainOptions, feed: Feed, curve: list[dict[str, Any]]) -> None:
+    cuda = options.device.startswith("cuda")
     facts = {
-        "options": {**asdict(options), "out": options.out.name},
+        "options": {**asdict(options), "out": options.out.name, "start": options.start.name if options.start else None},
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "workers": len(feed.workers),
@@ -229,4 +361,3 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         "curve": curve,
     }
     (options.out / "train.json").write_text(json.dumps(facts, indent=1) + "\n")
-    return options.out
