@@ -25,8 +25,8 @@ def resolve(model: str, *, offline: bool = False, source: Source = "huggingface"
     """The directory of `model`: "demo" (bundled), a directory, or a hub name such as Qwen/Qwen3-VL-2B-Instruct.
 
     A hub model is fetched with a progress bar and kept in the hub's own cache; an interrupted download goes on where it
-    stopped. With `offline` nothing is fetched, but a complete copy in the cache is used. Without `weights` (a model that
-    will be filled at random) the large files are left where they are. CheckpointError says what is wrong in one
+    stopped. With `offline` nothing is fetched, but a complete copy in the cache is used. Without `weights` (a model
+    that will be filled at random) the large files are left where they are. CheckpointError says what is wrong in one
     sentence, with a hint.
     """
     if model == "demo":
