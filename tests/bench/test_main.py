@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from saccade import cli
 from saccade.backends.base import Backend, Echo
-from saccade.bench import launch, main
+from saccade.bench import launch, machine, main
 from saccade.bench.client import Client
 from saccade.bench.plan import QUICK
 from saccade.bench.report import read
@@ -118,6 +118,9 @@ def test_a_server_is_started_and_stopped() -> None:
             client = Client(own.url)
             names = [card["id"] for card in await client.models()]
             client.close()
+            assert (machine.peak_memory(own.pid) or 0) > 0.05
+            assert (machine.cpu_seconds(own.pid) or 0) > 0.1
+            assert own.pid in machine.family(os.getpid())
             return own, names[0]
 
     own, name = asyncio.run(live())

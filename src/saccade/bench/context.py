@@ -35,6 +35,8 @@ class Context:
         self.context = context
         """Tokens of prompt and answer together, where the server tells."""
         self.replies: list[Reply] = []
+        self.asked = 0
+        """Requests sent, the forgotten ones too."""
         self.notes: list[str] = []
         """What was left out, and why."""
         self._client = client
@@ -59,6 +61,7 @@ class Context:
 
     async def ask(self, question: Question) -> Reply:
         """The reply, kept for the report."""
+        self.asked += 1
         reply = await self._client.ask(question)
         self.replies.append(reply)
         self._advance()
@@ -71,6 +74,7 @@ class Context:
     async def warm(self, *questions: Question) -> None:
         """Asked and forgotten; what fails here fails again where it is counted."""
         for question in questions:
+            self.asked += 1
             await self._client.ask(question)
 
 

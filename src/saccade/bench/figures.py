@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LOWER_IS_BETTER = frozenset({"ms", "s", "GB"})
+LOWER_IS_BETTER = frozenset({"ms", "s", "GB", "ms/req"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,14 @@ def peak_memory(pid: int) -> float | None:
     return sum(sizes) * 1024 / 1e9 if sizes else None
 
 
+def cpu_seconds(pid: int) -> float | None:
+    """Processor time of one process and its threads so far, without the processes it started."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
 def gpu_memory(pid: int) -> float | None:
     """GB of GPU memory that a process and its children hold now."""
     members = set(map(str, family(pid)))

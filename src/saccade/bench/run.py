@@ -23,7 +23,7 @@ from saccade.bench.report import FORMAT, Report
 from saccade.bench.workloads import WORKLOADS, Workload
 from saccade.errors import SaccadeError, SettingsError
 
-FIRST_SECONDS = 60.0
+FIRST_SECONDS = 120.0
 """How long a server that says it is ready may take for its first answer before a run is given up."""
 
 
@@ -61,51 +61,41 @@ def chosen(names: Iterable[str]) -> list[Workload]:
     return [known[name] for name in wanted]
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one workload gave."""
+
+    name: str
+    figures: dict[str, Figure]
+    replies: list[Reply]
+    notes: list[str]
+    cpu_ms: float | None
+    """Processor time of the server's own process for one request, where that means something."""
+
+
 async def measure(options: Options, listener: Listener) -> Report:
     """Run the workloads and report. Raises SaccadeError when there is no server to measure."""
     workloads = chosen(options.only)
     begun, date = time.perf_counter(), datetime.now(UTC)
-    start: dict[str, Figure] = {}
-    figures: dict[str, Figure] = {}
-    stages: dict[str, dict[str, float]] = {}
-    problems: list[dict[str, Any]] = []
-    notes: list[str] = []
-    raw: dict[str, list[dict[str, Any]]] = {}
     async with AsyncExitStack() as stack:
-        own = None
-        if options.url is None:
-            own = await stack.enter_async_context(launched(options.serve))
+        own = await stack.enter_async_context(launched(options.serve)) if options.url is None else None
         client = Client(own.url if own else str(options.url), api_key=options.api_key)
         stack.callback(client.close)
         card = await _choose_model(client, None if own else options.model)
+        first = await _first_answer(client, options)
         limit = card.get("max_model_len")
-        limit = limit if isinstance(limit, int) else None
-        start |= await _first_answer(client, options, own)
+        outcomes = []
         for number, workload in enumerate(workloads):
-            advance = listener.begin(workload.title, workload.count(options.plan))
-            seed = options.seed + number * 7919
-            context = Context(client, options.plan, seed=seed, context=limit, advance=advance)
-            gc.collect()
-            gc.disable()  # A collection would be measured as a gap of the server.
-            try:
-                found = await workload.run(context)
-            finally:
-                gc.enable()
-            figures |= {f"{workload.name}.{name}": figure for name, figure in found.items()}
-            stages |= {f"{workload.name}.{name}": times for name, times in _stages(context.replies).items()}
-            problems += _problems(workload.name, context.replies)
-            notes += [f"{workload.name}: {note}" for note in context.notes + _doubts(context.replies)]
-            raw[workload.name] = [reply.row() for reply in context.replies]
-        if own:
-            used = {"memory": machine.peak_memory(own.pid), "gpu_memory": machine.gpu_memory(own.pid)}
-            start |= {f"start.{name}": Figure(size, "GB") for name, size in used.items() if size is not None}
-    server = {
-        "url": client.url,
-        "on_this_machine": client.where.is_local,
-        "model": client.model,
-        "card": card,
-        "started_with": list(options.serve) if own else None,
-    }
+            context = Context(
+                client,
+                options.plan,
+                seed=options.seed + number * 7919,
+                context=limit if isinstance(limit, int) else None,
+                advance=listener.begin(workload.title, workload.count(options.plan)),
+            )
+            outcomes.append(await _run(workload, context, own))
+        served = _of_server(own, first, outcomes) if own else {}
+    figures = served | {f"{one.name}.{name}": figure for one in outcomes for name, figure in one.figures.items()}
     return Report(
         format=FORMAT,
         date=date.isoformat(timespec="seconds"),
@@ -113,15 +103,49 @@ async def measure(options: Options, listener: Listener) -> Report:
         command=options.command,
         machine=machine.machine(),
         versions=machine.versions(),
-        server=server,
+        server={
+            "url": client.url,
+            "on_this_machine": client.where.is_local,
+            "model": client.model,
+            "card": card,
+            "started_with": list(options.serve) if own else None,
+        },
         plan=asdict(options.plan),
         seed=options.seed,
-        figures={name: figure.to_json() for name, figure in {**start, **figures}.items()},
-        stages=stages,
-        problems=problems,
-        notes=notes,
-        raw=raw,
+        figures={name: figure.to_json() for name, figure in figures.items()},
+        stages={f"{one.name}.{name}": times for one in outcomes for name, times in _stages(one.replies).items()},
+        problems=[problem for one in outcomes for problem in _problems(one.name, one.replies)],
+        notes=[f"{one.name}: {note}" for one in outcomes for note in one.notes + _doubts(one.replies)],
+        raw={one.name: [reply.row() for reply in one.replies] for one in outcomes},
     )
+
+
+async def _run(workload: Workload, context: Context, own: Launched | None) -> _Outcome:
+    """One workload, undisturbed."""
+    before = machine.cpu_seconds(own.pid) if own else None
+    gc.collect()
+    gc.disable()  # A collection would be measured as a gap of the server.
+    try:
+        figures = await workload.run(context)
+    finally:
+        gc.enable()
+    after = machine.cpu_seconds(own.pid) if own else None
+    cpu_ms = None
+    if workload.uniform and before is not None and after is not None and context.asked:
+        cpu_ms = 1e3 * (after - before) / context.asked
+    return _Outcome(workload.name, figures, context.replies, context.notes, cpu_ms)
+
+
+def _of_server(own: Launched, first: Reply, outcomes: list[_Outcome]) -> dict[str, Figure]:
+    """Figures of a server that we started; called while it runs."""
+    found: dict[str, tuple[float | None, str]] = {
+        "ready": (own.seconds, "s"),
+        "first_token": (first.facts.stamps[0] - own.started, "s"),
+        "memory": (machine.peak_memory(own.pid), "GB"),
+        "gpu_memory": (machine.gpu_memory(own.pid), "GB"),
+        **{f"cpu_{one.name}": (one.cpu_ms, "ms/req") for one in outcomes},
+    }
+    return {f"server.{name}": Figure(value, unit) for name, (value, unit) in found.items() if value is not None}
 
 
 async def _choose_model(client: Client, name: str | None) -> dict[str, Any]:
@@ -138,7 +162,7 @@ async def _choose_model(client: Client, name: str | None) -> dict[str, Any]:
     return cards[names.index(client.model)]
 
 
-async def _first_answer(client: Client, options: Options, own: Launched | None) -> dict[str, Figure]:
+async def _first_answer(client: Client, options: Options) -> Reply:
     """One short answer about a small picture, so that a server that can answer nothing is told at once."""
     context = Context(client, options.plan, seed=options.seed - 1, context=None, advance=lambda: None)
     question = context.question("first", [context.photo(224)], 8, 2)
@@ -149,10 +173,7 @@ async def _first_answer(client: Client, options: Options, own: Launched | None) 
         raise SaccadeError(f"{client.url} gives no answer within {FIRST_SECONDS:.0f} s.") from None
     if reply.error is not None:
         raise SaccadeError(f"{client.url} cannot answer about a small picture: {reply.error}.")
-    if own is not None:
-        first = reply.facts.stamps[0] - own.started
-        return {"start.ready": Figure(own.seconds, "s"), "start.first_token": Figure(first, "s")}
-    return {}
+    return reply
 
 
 def _stages(replies: list[Reply]) -> dict[str, dict[str, float]]:

@@ -60,7 +60,7 @@ def show(report: Report) -> None:
     """The whole report, on standard output."""
     out = console()
     out.print(Text(_heading(report), style="bold"))
-    for name, title in (("start", "Start"), *((w.name, w.title) for w in WORKLOADS)):
+    for name, title in (("server", "The server that was started"), *((w.name, w.title) for w in WORKLOADS)):
         found = {
             key.removeprefix(f"{name}."): Figure.from_json(data)
             for key, data in report.figures.items()

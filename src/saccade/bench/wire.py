@@ -84,20 +84,25 @@ class Wire:
                 done = await connection.send(message)
         except TimeoutError:
             done = connection.exchange if connection else Exchange(begun)
-            done.failure = f"no answer within {self._timeout:.0f} s"
+            done.failure = f"no answer within {self._timeout:g} s"
         except OSError as error:
             done = Exchange(begun, failure=f"no connection: {error.strerror or error}")
+        finally:
+            if connection is not None:
+                self._give_back(connection)
         done.ended = done.ended or time.perf_counter()
-        if connection is not None and not connection.release():
-            connection.close()
-        elif connection is not None:
-            self._idle.append(connection)
         return done
 
     def close(self) -> None:
         """Close what is still open."""
         while self._idle:
             self._idle.pop().close()
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.reusable():
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     async def _connect(self) -> _Connection:
         now = time.perf_counter()
@@ -132,7 +137,7 @@ class _Connection(asyncio.Protocol):
         await self._done
         return self.exchange
 
-    def release(self) -> bool:
+    def reusable(self) -> bool:
         """Whether another request may follow on this connection."""
         return self.open and self._keep and self._done is not None and self._done.done() and not self.exchange.failure
 

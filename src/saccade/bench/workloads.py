@@ -210,19 +210,21 @@ def _loads(p: Plan) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`count` tells how many replies `run` will ask for, at most: the length of the progress bar."""
+    """`count` tells how many replies `run` will ask for, at most: the length of the progress bar. `uniform`: each of
+    them is about one usual picture, so that the processor time of one means something."""
 
     name: str
     title: str
     run: Callable[[Context], Awaitable[Figures]]
     count: Callable[[Plan], int]
+    uniform: bool = False
 
 
 WORKLOADS = (
     Workload("ttft", "Time to first token", ttft, lambda p: 3 * p.samples + p.few_samples),
     Workload("decode", "One stream", decode, lambda p: p.decode_runs),
     Workload("stall", "Running streams, pictures arriving", stall, lambda p: 2 * p.streams + p.arrivals),
-    Workload("load", "Closed loop", load, lambda p: sum(_loads(p))),
+    Workload("load", "Closed loop", load, lambda p: sum(_loads(p)), uniform=True),
     Workload("sizes", "New picture, by its side in pixels", sizes, lambda p: len(p.sides) * p.few_samples),
     Workload("turns", "Conversation about one picture", turns, lambda p: p.few_samples * p.turns),
     Workload("screens", "Screenshots, half of them repeated", screens, lambda p: p.screens // 2 * 2),
