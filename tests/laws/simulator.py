@@ -239,7 +239,7 @@ class Weather:
     @staticmethod
     def draw(rng: random.Random) -> Weather:
         limits = Limits(
-            num_blocks=rng.choice((12, 20, 40, 200)),
+            num_blocks=rng.choice((8, 12, 20, 40, 200)),
             max_running=rng.choice((1, 2, 4, 8)),
             max_context=rng.choice((60, 180, 400)),
             max_rows=rng.choice((3, 17, 64, 1000)),
@@ -259,9 +259,9 @@ class Weather:
             keep=rng.random() < 0.8,
             prefix_cache=rng.random() < 0.8,
             ahead=rng.random() < 0.6,
-            arrivals=rng.choice((0.03, 0.1, 0.5)),
+            arrivals=rng.choice((0.04, 0.15, 0.5)),
             aborts=rng.choice((0.0, 0.005, 0.05)),
-            faults=rng.choice((0.0, 0.0, 0.1)),
+            faults=rng.choice((0.0, 0.1, 0.5)),
             max_prompt=rng.choice((20, 60, 150)),
             max_answer=rng.choice((3, 30, 80)),
             pictures=rng.choice((2, 10, 1000)),
@@ -509,6 +509,8 @@ class Simulation:
         assert not self.outputs
         assert not self.device.seats
         assert not self.device.jobs
+        assert self.scheduler.encoder.is_idle
+        assert not self.scheduler.encoder._jobs
         assert self.scheduler.num_running == self.scheduler.num_waiting == 0
         assert self.blocks.num_used == 0
         entries = self.features.entries()

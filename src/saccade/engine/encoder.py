@@ -59,6 +59,7 @@ class Encoder:
         for lane, job in enumerate(self._lanes):
             if job and all(self.features.pins(unit.key) == 1 for unit in job.units):
                 cancelled.append(job.id)
+                del self._jobs[job.id]
                 self._lanes[lane] = None
                 self._drop(job)
         return tuple(cancelled)
