@@ -60,12 +60,13 @@ def build_all(chip: int) -> None:
         tile = attention.DECODE
         for parts in (1, 16):
             decode = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
-            build(attention._decode, chip, tile.warps, 3, **paged, **decode, STAGES=tile.stages, JOINED=True)
+            how = {"STAGES": tile.stages, "JOINED": True, "EARLY": chip == 90}
+            build(attention._decode, chip, tile.warps, 3, **paged, **decode, **how)
         build(attention._join_parts, chip, 4, 3, D=128, GROUP=group, HEADS=heads, PARTS=16)
         tile = attention.PREFILL
         prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
         build(attention._prefill, chip, tile.warps, 3, **paged, **prefill)
-        build(pointwise._norm_rope_store, chip, 2, 3, HQ=heads, HK=8, D=128, HEADS=8)
+        build(pointwise._norm_rope_store, chip, 2, 3, HQ=heads, HK=8, D=128, HEADS=8, EARLY=chip == 90)
     for width in (2048, 2560):
         for centre in (False, True):
             build(pointwise._norm_row, chip, 4, 3, E=width, BLOCK=4096, ADD=True, CENTRE=centre)

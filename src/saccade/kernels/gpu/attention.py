@@ -35,6 +35,8 @@ class Tile:
     """Parts of the context in decoding; 0: as many as fill the device."""
     joined: bool = True
     """Whether the last part to finish adds the parts up, instead of a second kernel."""
+    early: bool = False
+    """Programmatic dependent launch (Hopper) of decoding: neighbours of the same kind may overlap start and end."""
 
 
 DECODE = Tile()
@@ -113,9 +115,12 @@ def _join(out, partial, marks, s, kv_head, D: tl.constexpr, GROUP: tl.constexpr,
 def _decode(
     q, k_cache, v_cache, tables, lengths, out, partial, marks, tickets, scale, q_stride, table_stride,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, JOINED: tl.constexpr,
+    KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, JOINED: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     s, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
     length = tl.load(lengths + s)
     span = tl.cdiv(tl.cdiv(length, PARTS), KEYS) * KEYS
     start = part * span
@@ -230,7 +235,7 @@ def paged_attention(
     _decode[num_sequences, num_kv_heads, parts](
         q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device), scale,
         q.stride(0), table_stride, width, group, num_heads, parts, max(tile.rows, group), tile.keys, block_size,
-        tile.stages, tile.joined, num_warps=tile.warps,
+        tile.stages, tile.joined, tile.early, num_warps=tile.warps, **({"launch_pdl": True} if tile.early else {}),
     )  # fmt: skip
     if parts > 1 and not tile.joined:
         _join_parts[num_sequences, num_kv_heads](out, partial, marks, width, group, num_heads, parts, num_warps=4)

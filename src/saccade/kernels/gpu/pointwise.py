@@ -80,8 +80,11 @@ def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, ep
 @triton.jit
 def _norm_rope_store(
     qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, eps, stride, HQ: tl.constexpr, HK: tl.constexpr,
-    D: tl.constexpr, HEADS: tl.constexpr,
+    D: tl.constexpr, HEADS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     half = tl.arange(0, D // 2)
@@ -125,8 +128,9 @@ def qk_norm_rope_store(
     slots: Tensor,
     *,
     heads: int = 8,
+    early: bool = False,
 ) -> Tensor:
-    """See `fused.qk_norm_rope_store`; `heads` heads of a row go to one program.
+    """See `fused.qk_norm_rope_store`; `heads` heads of a row go to one program; `early` as in `stream.Tile`.
 
     Bytes: 4 N (Hq + 2 Hk) D + 4 N D in bf16; 1,536 rows, Hq 16, Hk 8: 25.9 MB, 6.0 us; Hq 32: 38.5 MB, 9.0 us. One
     row: a launch.
@@ -141,7 +145,7 @@ def qk_norm_rope_store(
     out = torch.empty(len(qkv), num_heads, width, dtype=qkv.dtype, device=qkv.device)
     _norm_rope_store[len(qkv), triton.cdiv(total, heads)](
         qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, eps, qkv.stride(0), num_heads, num_kv_heads,
-        width, heads, num_warps=max(1, heads * width // 512),
+        width, heads, early, num_warps=max(1, heads * width // 512), **({"launch_pdl": True} if early else {}),
     )  # fmt: skip
     return out
 
