@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import inspect
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,16 @@ def test_help_of_every_command() -> None:
         result = run(*words, "--help")
         assert result.exit_code == 0
         assert "Usage: " in result.stdout
+
+
+def test_each_option_of_training_is_a_flag_with_its_default() -> None:
+    from saccade.demo.train import TrainOptions
+
+    flags = {name: p.default for name, p in inspect.signature(cli.train).parameters.items() if name != "out"}
+    options = TrainOptions(Path("x"))
+    budget = {name: flags.pop(name) for name in ("patches", "second", "tokens")}
+    assert all(getattr(options.budget, name) == value for name, value in budget.items())
+    assert flags == {f.name: getattr(options, f.name) for f in fields(TrainOptions) if f.name not in ("out", "budget")}
 
 
 def test_help_does_not_wait_for_heavy_packages() -> None:

@@ -301,13 +301,41 @@ def evaluate(
 @demo.command()
 def train(
     out: Annotated[Path, typer.Argument(help="Directory to write the checkpoint to.")],
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Checkpoint to go on from; unset: from nothing.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the training.")] = 1200.0,
-    seed: Annotated[int, typer.Option(help="Of weights and pictures.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of weights and pictures; going on, take another one.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw; 0: all cores but two.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, help="Batches in shared memory.")] = 40,
     device: Annotated[str, typer.Option(help="Where to train.")] = "cuda",
+    patches: Annotated[int, typer.Option(min=1024, help="Patches of a batch.")] = 73_728,
+    second: Annotated[int, typer.Option(min=256, help="Patches of a batch with a second frame.")] = 16_384,
+    tokens: Annotated[int, typer.Option(min=1024, help="Tokens of a batch.")] = 61_440,
+    muon_rate: Annotated[float, typer.Option(help="Learning rate of matrices.")] = 0.012,
+    adam_rate: Annotated[float, typer.Option(help="Learning rate of all else.")] = 2e-3,
+    decay: Annotated[float, typer.Option(help="Weight decay of matrices, per unit of their rate.")] = 0.1,
+    warmup_steps: Annotated[int, typer.Option(min=1, help="Steps to the peak of the rates.")] = 100,
+    peak: Annotated[
+        float | None, typer.Option(help="Share of the rates at their peak; unset: 1, going on 0.5.")
+    ] = None,
+    flat: Annotated[float, typer.Option(help="From nothing: share of the time at the peak.")] = 0.10,
+    full_stage: Annotated[float, typer.Option(help="From nothing: share of the time to the whole world.")] = 0.35,
+    head_steps: Annotated[int, typer.Option(min=0, help="Going on: steps that teach a new character head.")] = 300,
+    evaluations: Annotated[int, typer.Option(min=1, help="Points of the learning curve.")] = 10,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
+    save_every: Annotated[float, typer.Option(help="Seconds between safety copies.")] = 240.0,
+    profile: Annotated[int, typer.Option(min=0, help="Early steps to profile into DIR/profile.txt.")] = 0,
 ) -> None:
-    """Train the bundled model from nothing, on pictures drawn on the way."""
+    """Train the bundled model on pictures drawn on the way, from nothing or on from a checkpoint."""
+    from saccade.demo.pack import Budget
     from saccade.demo.train import TrainOptions
     from saccade.demo.train import train as run
 
-    typer.echo(run(TrainOptions(out, seconds=seconds, seed=seed, workers=workers, device=device)))
+    options = TrainOptions(
+        out, start=start, seconds=seconds, seed=seed, workers=workers, slots=slots, device=device,
+        budget=Budget(patches=patches, second=second, tokens=tokens), muon_rate=muon_rate, adam_rate=adam_rate,
+        decay=decay, warmup_steps=warmup_steps, peak=peak, flat=flat, full_stage=full_stage, head_steps=head_steps,
+        evaluations=evaluations, max_steps=max_steps, save_every=save_every, profile=profile,
+    )  # fmt: skip
+    typer.echo(run(options))
