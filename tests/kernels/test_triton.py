@@ -16,7 +16,7 @@ import torch
 from test_paged import BLOCK, CASES, make_batch
 from torch import Tensor
 
-from saccade.kernels import AttentionBatch, fused, paged, reference
+from saccade.kernels import AttentionBatch, fused, ops, paged, reference
 
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -246,6 +246,16 @@ def test_drawn_ids_follow_their_probabilities() -> None:
     ids = fused.draw(logits, ones, torch.full((4000,), 4), ones, torch.linspace(0, 0.99999, 4000), 4)
     share = ids.bincount(minlength=5) / 4000
     torch.testing.assert_close(share, logits[0].softmax(0), atol=1e-3, rtol=0)
+
+
+def test_select_takes_the_listed_kernels_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("rms_norm", "layer_norm", "rope_2d", "segment_attention", "silu_mul", "patch_rows", "store_kv")
+    monkeypatch.setattr(ops, "TRITON", (*names, "paged_attention"))
+    chosen = ops.select("cuda")
+    assert "paged_attention" in ops.explain(chosen)
+    for name in ops.TRITON:
+        assert getattr(chosen, name).__module__.startswith("saccade.kernels.gpu"), name
+        assert not getattr(ops.select("cpu"), name).__module__.startswith("saccade.kernels.gpu"), name
 
 
 @pytest.mark.slow

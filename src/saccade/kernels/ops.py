@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +35,14 @@ class Ops:
     """Why these were chosen, for people."""
 
 
+TRITON: tuple[str, ...] = ()
+"""Fields of Ops that Triton performs on a CUDA device: those that were measured there and won. None has been yet."""
+
+
 def select(device: torch.device | str) -> Ops:
-    """The ops for a device. Today the plain torch set serves every device."""
-    return Ops(
+    """The ops for a device: plain torch, and on CUDA what TRITON lists (not for training: without gradients)."""
+    kind = torch.device(device).type
+    plain = Ops(
         rms_norm=reference.rms_norm,
         layer_norm=reference.layer_norm,
         qk_norm_rope=reference.qk_norm_rope,
@@ -51,8 +57,28 @@ def select(device: torch.device | str) -> Ops:
         experts=reference.experts,
         store_kv=paged.store_kv,
         paged_attention=paged.paged_attention,
-        reason=f"plain torch on {torch.device(device).type}: no other kernels are built in",
+        reason=f"plain torch on {kind}; Triton: none",
     )
+    if kind != "cuda" or not TRITON:
+        return plain
+    return replace(plain, **_triton(TRITON), reason=f"plain torch on {kind}; Triton: {', '.join(TRITON)}")
+
+
+def _triton(names: tuple[str, ...]) -> dict[str, Any]:
+    """The Triton kernels of these fields; triton is imported here and nowhere earlier."""
+    from saccade.kernels.gpu import attention, pointwise, vision
+
+    built: dict[str, Any] = {
+        "rms_norm": pointwise.rms_norm,
+        "layer_norm": pointwise.layer_norm,
+        "rope_2d": vision.rope_2d,
+        "segment_attention": vision.segment_attention,
+        "silu_mul": pointwise.silu_mul,
+        "patch_rows": vision.patch_rows,
+        "store_kv": attention.store_kv,
+        "paged_attention": attention.paged_attention,
+    }
+    return {name: built[name] for name in names}
 
 
 def explain(ops: Ops) -> str:
