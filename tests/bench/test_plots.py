@@ -35,7 +35,7 @@ def full() -> Report:
     }
     stages = {f"ttft.{what}": {"vision_ms": 9.0, "first_token_ms": 12.0} for what in ("new_picture", "same_picture")}
     plan = {"streams": 8, "load_tokens": 64}
-    return Report(FORMAT, {name: one.to_json() for name, one in ms.items()}, stages=stages, raw=raw, plan=plan)
+    return Report(FORMAT, figures={name: one.to_json() for name, one in ms.items()}, stages=stages, raw=raw, plan=plan)
 
 
 @pytest.mark.parametrize(("runs", "floors"), [(1, None), (2, FLOORS)])
@@ -54,19 +54,21 @@ def test_every_plot(tmp_path: Path, runs: int, floors: Floors | None) -> None:
 def test_drawing_again_gives_the_same_svg(tmp_path: Path) -> None:
     texts = []
     for _ in range(2):
-        plots.draw([("a", Report(FORMAT, {"sizes.224": Figure(3.0, "ms").to_json()}))], tmp_path, FLOORS)
+        plots.draw([("a", Report(FORMAT, figures={"sizes.224": Figure(3.0, "ms").to_json()}))], tmp_path, FLOORS)
         texts.append((tmp_path / "sizes.svg").read_text())
     assert texts[0] == texts[1]
 
 
 def test_what_is_missing_is_not_drawn(tmp_path: Path) -> None:
-    only = Report(FORMAT, {"sizes.224": Figure(3.0, "ms").to_json(), "sizes.448": Figure(None, "ms").to_json()})
+    only = Report(FORMAT, figures={"sizes.224": Figure(3.0, "ms").to_json(), "sizes.448": Figure(None, "ms").to_json()})
     assert [path.name for path in plots.draw([("a", only)], tmp_path, FLOORS)] == ["sizes.png", "sizes.svg"]
-    assert plots.draw([("a", Report(FORMAT, {}))], tmp_path, None) == []
+    assert plots.draw([("a", Report(FORMAT))], tmp_path, None) == []
 
 
 def test_files_of_http_load_are_drawn_beside_ours(tmp_path: Path) -> None:
-    ours, old = (Report(kind, {"load.c8.unique.rate": Figure(17.0, "req/s").to_json()}) for kind in (FORMAT, "old"))
+    ours, old = (
+        Report(kind, figures={"load.c8.unique.rate": Figure(17.0, "req/s").to_json()}) for kind in (FORMAT, "old")
+    )
     plots.draw([("ours", ours), ("old", old)], tmp_path, None)
     assert "old" in (tmp_path / "load.svg").read_text()
 

@@ -28,7 +28,7 @@ OLD = {
 
 def report(**figures: Figure) -> Report:
     named = {name.replace("__", "."): figure.to_json() for name, figure in figures.items()}
-    return Report(FORMAT, named, raw={"ttft": [{"what": "text", "pieces_ms": [1.5, 2.5]}]}, notes=["a"])
+    return Report(FORMAT, figures=named, raw={"ttft": [{"what": "text", "pieces_ms": [1.5, 2.5]}]}, notes=["a"])
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

@@ -210,6 +210,18 @@ def test_a_server_that_answers_nothing_after_the_first(scripted: Scripted) -> No
     assert {problem["message"] for problem in report.problems} == {"status 500: nothing"}
 
 
+def test_pictures_that_never_met_the_streams_are_told(serve: Serve) -> None:
+    class Polite(Echo):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+            if request.media and request.sampling.max_tokens == 8:
+                await asyncio.sleep(0.4)
+            async for delta in super().generate(request):
+                yield delta
+
+    report = run(serve(Polite(delay=0.001)), "stall", plan=replace(TINY, settle_seconds=0.0))
+    assert any("of 2 pictures were answered only after all streams" in note for note in report.notes)
+
+
 def test_fewer_tokens_than_asked_are_told(scripted: Scripted) -> None:
     async def script(request: bytes, writer: asyncio.StreamWriter) -> None:
         answer = chunked(piece("a"), piece("b", "stop"), usage(4, 2), DONE)

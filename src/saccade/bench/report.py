@@ -21,8 +21,6 @@ class Report:
     """All of one run. `raw` has a row for each request, by workload."""
 
     format: str
-    figures: dict[str, dict[str, Any]]
-    """By name: workload, then what, joined by dots."""
     date: str = ""
     seconds: float = 0.0
     command: str = ""
@@ -32,6 +30,8 @@ class Report:
     server: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name: workload, then what, joined by dots."""
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     problems: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ def _of_http_load(data: dict[str, Any]) -> Report | None:
                 figures[match.expand(ours)] = Figure(float(value), unit).to_json()
     if not figures:
         return None
-    return Report("http_load.py", figures, date=str(data.get("date", "")), problems=problems)
+    return Report("http_load.py", figures=figures, date=str(data.get("date", "")), problems=problems)
 
 
 def _flat(data: Any, prefix: str = "") -> list[tuple[str, Any]]:

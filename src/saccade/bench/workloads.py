@@ -66,7 +66,8 @@ async def stall(c: Context) -> Figures:
                 break
             guests.append(asyncio.create_task(c.ask(question)))
             await asyncio.sleep(p.arrival_seconds)
-        gaps = [gap for reply in good(await running) for gap in reply.gaps_ms]
+        done = await running
+        gaps = [gap for reply in good(done) for gap in reply.gaps_ms]
         figures |= {f"{name}.{key}": figure for key, figure in _gaps(gaps).items()}
         figures[f"{name}.max"] = percentile(gaps, 100, "ms")
         if coming:
@@ -74,6 +75,12 @@ async def stall(c: Context) -> Figures:
             figures[f"{name}.arrival_ttft"] = _ttft(asked)
             if len(asked) < len(coming):
                 c.notes.append(f"The streams ended when {len(asked)} of {len(coming)} pictures had arrived.")
+            over = max(reply.ended for reply in done)
+            if late := sum(reply.facts.stamps[0] > over for reply in good(asked)):
+                c.notes.append(
+                    f"{late} of {len(asked)} pictures were answered only after all streams had ended: the gaps do not "
+                    "show what they would have cost. The server takes too few requests at once."
+                )
     return figures
 
 
