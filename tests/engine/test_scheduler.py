@@ -254,14 +254,16 @@ def test_a_prefix_is_found_again_but_never_the_whole_prompt() -> None:
     assert step(this)[0].admitted[0].num_cached == 0
 
 
-def test_what_was_generated_is_found_by_the_next_turn() -> None:
+@pytest.mark.parametrize(("turn", "cached"), [("cat", 32), ("dog", 0)])
+def test_what_was_generated_is_found_by_the_next_turn_if_it_saw_the_same(turn: str, cached: int) -> None:
     this = scheduler()
-    this.submit(request("a", 10, max_tokens=30))
+    this.submit(request("a", 10, ("cat", 2, 6), max_tokens=30))
     while this.num_running or this.num_waiting:
         step(this)
     ids = (*range(10), *[TOKEN] * 30, 1, 2, 3)
-    this.submit(SequenceRequest("b", ids, (), chain_keys(ids, [], b""), b"", 1, frozenset()))
-    assert step(this)[0].admitted[0].num_cached == 32  # the last token was never computed: 39 rows, 2 full blocks
+    seen = Visual(salted(turn, b""), 2, 6, 0, 0)
+    this.submit(SequenceRequest("b", ids, (seen,), chain_keys(ids, [(seen.key, 2, 6)], b""), b"", 1, frozenset()))
+    assert step(this)[0].admitted[0].num_cached == cached  # 39 rows were computed: 2 full blocks
 
 
 def test_a_hit_may_end_inside_a_picture() -> None:
@@ -388,6 +390,21 @@ def test_the_oldest_takes_room_from_the_younger() -> None:
     for _ in range(900):
         order += [event.id for event in step(this)[1] if event.id != "stream"]
     assert order == ["a", "b"]
+
+
+def test_a_picture_larger_than_the_cache_does_not_wait_for_ever() -> None:
+    """It needs all of the room, and there is always somebody younger who has some of it."""
+    this = scheduler(gpu_tokens=65, vision_work=200, job_patches=1, mixed_rows=16, num_blocks=1001, max_running=16)
+    this.submit(request("stream", 5, max_tokens=900, first_id=90_000))
+    step(this)
+    answered: list[str] = []
+    for number in range(100):
+        this.submit(request(f"small {number}", 40, (f"small {number}", 10, 20), first_id=100 * number, max_tokens=1))
+        if number == 5:
+            this.submit(request("large", 100, ("large", 10, 80), first_id=50_000, max_tokens=1))
+        for _ in range(2):
+            answered += [event.id for event in step(this)[1]]
+    assert "large" in answered
 
 
 def test_pixels_are_asked_for_when_features_are_gone_and_not_before() -> None:

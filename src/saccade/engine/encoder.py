@@ -150,26 +150,28 @@ class Encoder:
 
     def _extend(self, behind: Sequence[SequenceState]) -> None:
         """Move `held` and `ready` of each sequence forward as far as room and `vision_ahead` let it."""
-        may_take = True
+        first = True  # of those that want more and can be helped
         for number, sequence in enumerate(behind):
             visuals = sequence.request.visuals
-            if sequence.held == len(visuals):
-                if sequence.ready < sequence.held:
-                    self._mark_ready(sequence)
-                continue
-            found = self._hold(sequence)
-            if found is Found.NO_ROOM and may_take and sequence.held == sequence.consumed:
-                for younger in reversed(behind[number + 1 :]):
-                    if younger.held > younger.consumed:
-                        self.release(younger)
-                        found = self._hold(sequence)
-                        if sequence.held > sequence.consumed:
-                            break
-            if found is Found.ABSENT:
-                self._ask(sequence, visuals[sequence.held].picture)
-            else:
-                may_take = False
+            if sequence.held < len(visuals):
+                found = self._hold(sequence)
+                if first and found is Found.NO_ROOM and sequence.held == sequence.consumed:
+                    if not self._take_room(sequence, behind[number + 1 :]):
+                        return  # and nobody younger takes the room that becomes free
+                elif found is Found.ABSENT:
+                    self._ask(sequence, visuals[sequence.held].picture)
+                first = first and found is Found.ABSENT
             self._mark_ready(sequence)
+
+    def _take_room(self, sequence: SequenceState, younger: Sequence[SequenceState]) -> bool:
+        """Let the latest go without until there is room for the next picture of `sequence`."""
+        for other in reversed(younger):
+            if other.held > other.consumed:
+                self.release(other)
+                self._hold(sequence)
+                if sequence.held > sequence.consumed:
+                    return True
+        return False
 
     def _hold(self, sequence: SequenceState) -> Found:
         """Pin or promise visuals in order; how the last one went."""
