@@ -248,6 +248,27 @@ def test_drawn_ids_follow_their_probabilities() -> None:
     torch.testing.assert_close(share, logits[0].softmax(0), atol=1e-3, rtol=0)
 
 
+@pytest.mark.skipif(
+    not HAS_DEVICE or torch.cuda.get_device_capability()[0] < 9, reason="early launch needs a Hopper device"
+)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_early_launch_changes_nothing(rows: int) -> None:
+    dtype = TYPES[1]
+    weights = [draw(512, 512, dtype=dtype) / 23 for _ in range(8)]
+    norm = draw(512, dtype=dtype)
+    first = draw(rows, 512, dtype=dtype)
+    plain = stream.default_tile(rows, 512, 512)
+    results = []
+    for early in (False, True):
+        tile = stream.Tile(plain.outputs, plain.inner, plain.warps, plain.stages, plain.splits, plain.unroll, early)
+        x = first
+        for _ in range(20):
+            for weight in weights:
+                x = stream.norm_linear(x, norm, 1e-6, weight, tile=tile)
+        results.append(x)
+    assert torch.equal(*results)
+
+
 def test_select_takes_the_listed_kernels_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("rms_norm", "layer_norm", "rope_2d", "segment_attention", "silu_mul", "patch_rows", "store_kv")
     monkeypatch.setattr(ops, "TRITON", (*names, "paged_attention"))

@@ -68,11 +68,11 @@ def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tens
 
 @triton.jit
 def _tile(
-    q, k_cache, v_cache, table, base, last, start, end, STRIDE: tl.constexpr, D: tl.constexpr,
+    q, k_cache, v_cache, table, base, last, start, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
     KEYS: tl.constexpr, ROWS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Online softmax of q [ROWS, D] over keys start .. end, where row r sees keys up to last[r]: the sum of weighted
-    values [ROWS, D], the highest score [ROWS], the sum of weights [ROWS]."""
+    values [ROWS, D], the highest score [ROWS] times `scale`, the sum of weights [ROWS]."""
     d = tl.arange(0, D)
     acc = tl.zeros([ROWS, D], tl.float32)
     high = tl.full([ROWS], NOTHING, tl.float32)
@@ -86,13 +86,13 @@ def _tile(
         score = tl.dot(q, tl.trans(k))
         score = tl.where(there[None, :] & (key[None, :] <= last[:, None]), score, NOTHING)
         higher = tl.maximum(high, tl.max(score, 1))
-        weight = tl.exp2(score - higher[:, None])
-        fade = tl.exp2(high - higher)
+        weight = tl.exp2(score * scale - (higher * scale)[:, None])
+        fade = tl.exp2((high - higher) * scale)
         total = total * fade + tl.sum(weight, 1)
         v = tl.load(v_cache + row[:, None] + d[None, :], mask=there[:, None], other=0.0)
         acc = tl.dot(weight.to(v.dtype), v, acc * fade[:, None])
         high = higher
-    return acc, high, total
+    return acc, high * scale, total
 
 
 @triton.jit
@@ -129,10 +129,9 @@ def _decode(
     real = i < GROUP
     head = kv_head * GROUP + i
     rows = tl.load(q + s.to(tl.int64) * q_stride + head[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
-    rows = (rows * scale).to(rows.dtype)
     last = tl.zeros([ROWS], tl.int32) + length
     acc, high, total = _tile(
-        rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start, end,
+        rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start, end, scale,
         HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
     )  # fmt: skip
     row = s.to(tl.int64) * HEADS + head
@@ -175,11 +174,10 @@ def _prefill(
         row = (begin + place).to(tl.int64)
         head = kv_head * GROUP + i % GROUP
         rows = tl.load(q + row[:, None] * q_stride + head[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
-        rows = (rows * scale).to(rows.dtype)
         last = length - count + place
         end = tl.minimum(length, length - count + first + ROWS // GROUP)
         acc, _, total = _tile(
-            rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, 0, end,
+            rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, 0, end, scale,
             HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
         )  # fmt: skip
         value = acc / tl.where(total > 0, total, 1.0)[:, None]

@@ -44,13 +44,11 @@ def _segment(
         row = (first + tl.arange(0, ROWS)).to(tl.int64)
         real = (row < end)[:, None]
         q1 = tl.load(q + row[:, None] * q_stride + head * D + d[None, :], mask=real, other=0.0)
-        q1 = (q1 * scale).to(q1.dtype)
         acc = tl.zeros([ROWS, WIDE], tl.float32)
         if REST > 0:
             r = WIDE + tl.arange(0, REST)
             in_head = (r < D)[None, :]
             q2 = tl.load(q + row[:, None] * q_stride + head * D + r[None, :], mask=real & in_head, other=0.0)
-            q2 = (q2 * scale).to(q2.dtype)
             acc2 = tl.zeros([ROWS, REST], tl.float32)
         high = tl.full([ROWS], NOTHING, tl.float32)
         total = tl.zeros([ROWS], tl.float32)
@@ -65,8 +63,8 @@ def _segment(
                 score = tl.dot(q2, tl.trans(k2), score)
             score = tl.where(there[None, :], score, NOTHING)
             higher = tl.maximum(high, tl.max(score, 1))
-            weight = tl.exp2(score - higher[:, None])
-            fade = tl.exp2(high - higher)
+            weight = tl.exp2(score * scale - (higher * scale)[:, None])
+            fade = tl.exp2((high - higher) * scale)
             total = total * fade + tl.sum(weight, 1)
             weight = weight.to(q1.dtype)
             acc = tl.dot(weight, tl.load(v_at + d[None, :], mask=there[:, None], other=0.0), acc * fade[:, None])
