@@ -228,9 +228,10 @@ class Feed:
         tensors = {}
         for name, (offset, dtype, shape) in self.budget.places().items():
             if name in ON_DEVICE:
-                kind = torch.from_numpy(np.empty(0, dtype)).dtype
-                part = block[offset : offset + int(np.prod(shape)) * np.dtype(dtype).itemsize]
-                tensors[name] = part.view(kind).view(shape)
+                empty = torch.from_numpy(np.empty(0, dtype)).to(self.device)
+                strides = torch.empty(shape, device="meta").stride()
+                # Not a view of the block to autograd and the compiler, which would watch over it.
+                tensors[name] = empty.set_(block.untyped_storage(), offset // empty.element_size(), shape, strides)
         none = Segments(block[:0], 0, [])
         events = [torch.cuda.Event() if self.stream is not None else None for _ in range(2)]  # type: ignore[no-untyped-call]
         if self.stream is not None:
