@@ -47,6 +47,6 @@ help:  ## this list
 
 # torchvision is the tests' oracle for resizing; without its dependencies it leaves our torch alone.
 .venv/.dev: .venv/.run
-	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
 	@$(PIP) install -q -c constraints.txt --no-deps torchvision
 	@touch $@
