@@ -36,7 +36,8 @@ from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.shards import INDEX, SINGLE, Entry, Reader, entries, read_json
 
 CPU_DTYPE = torch.float32
-"""What "auto" means on a CPU, whatever the checkpoint's type."""
+"""What "auto" means on a CPU, whatever the checkpoint's type: bf16 instructions do not make the bundled model faster
+(docs/log.md)."""
 
 EMBEDDING, HEAD = "model.language_model.embed_tokens.weight", "lm_head.weight"
 
