@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saccade.bench import show
-from saccade.bench.compare import compare, labels
+from saccade.bench.compare import caution, compare, labels
 from saccade.bench.figures import Figure, median, percentile, rate, times_better
 from saccade.bench.report import FORMAT, Report, read, write
 from saccade.errors import SettingsError
@@ -151,6 +151,12 @@ def test_the_table_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     rows = compare([report(ttft__text=Figure(2000.0, "ms")), report(ttft__text=Figure(2.5, "ms"))])
     show.console().print(show.compared(["a", "b"], rows))
     assert "2,000 ms   2.50 ms  800.00x" in capsys.readouterr().out
+
+
+def test_two_rulers_are_told() -> None:
+    ours, old = Report(FORMAT), Report("http_load.py")
+    assert caution([ours, ours]) is caution([old]) is None
+    assert "Not all by one ruler" in str(caution([ours, old]))
 
 
 def test_labels_tell_files_apart() -> None:

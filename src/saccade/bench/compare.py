@@ -31,6 +31,13 @@ def compare(reports: Sequence[Report]) -> list[Row]:
     return rows
 
 
+def caution(reports: Sequence[Report]) -> str | None:
+    """What to know before reading too much into figures of two rulers."""
+    if len({report.format for report in reports}) < 2:
+        return None
+    return "Not all by one ruler: in times to first token, http_load counts the writing of the request too."
+
+
 def labels(paths: Sequence[Path]) -> list[str]:
     """Short names that tell the files apart."""
     stems = [path.stem for path in paths]

@@ -91,6 +91,8 @@ def compare(files: Sequence[Path], out: Output, *, markdown: bool) -> None:
         print(show.markdown(labels, rows))
     else:
         show.console().print(show.compared(labels, rows))
+    if words := side_by_side.caution(found):
+        print(f"\n{words}")
     if out.plots:
         show.say(draw(list(zip(labels, found, strict=True)), out.plots, floors))
 
