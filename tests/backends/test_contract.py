@@ -13,10 +13,9 @@ import torch
 
 from saccade.backends.base import Backend, Echo
 from saccade.backends.native import Native
-from saccade.engine import core
-from saccade.engine.sampler import Choice
+from saccade.engine import runner
 from saccade.errors import ContextLengthError, EngineError, RequestError
-from saccade.types import Delta, Message, Request, SamplingParams, TextPart, TokenLogprob
+from saccade.types import Delta, Message, Request, SamplingParams, TextPart
 
 TEXT = "Grüße: 你好, naïve 👩‍🚀 and plain words."
 CONTEXT = 600
@@ -29,20 +28,26 @@ def request(text: str = TEXT, **sampling: Any) -> Request:
 class Parrot:
     """In place of the sampler: says what the user said, ends, and says it again if it may not end."""
 
-    def __init__(self, params: SamplingParams, *, stop_ids: tuple[int, ...], **_: Any) -> None:
+    is_plain = False
+
+    def __init__(self, params: SamplingParams, *, stop_ids: tuple[int, ...], num_valid_ids: int, **_: Any) -> None:
+        self.num_valid_ids = num_valid_ids
         self._params = params
         self._end = max(stop_ids)
         self._said = 0
         self.text = TEXT.encode()
 
-    def choose(self, logits: torch.Tensor) -> Choice:
+    def choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         held = self._params.ignore_eos or self._said < self._params.min_tokens
         done = self._said >= len(self.text) and not held
         token = self._end if done else self.text[self._said % len(self.text)]
         self._said += 1
+        index, zero = torch.tensor([token]), torch.zeros(1)
         wanted = self._params.logprobs
-        top = () if wanted is None else tuple(TokenLogprob(token, 0.0) for _ in range(min(1, wanted)))
-        return Choice(token, None if wanted is None else 0.0, top, torch.tensor([token]))
+        if wanted is None:
+            return index, [zero]
+        alternatives = min(1, wanted)
+        return index, [zero, zero, zero, index[:alternatives].float(), zero[:alternatives]]
 
 
 Scene = Callable[[Backend], Coroutine[Any, Any, None]]
@@ -55,7 +60,7 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
     def make() -> Backend:
         if request.param == "echo":
             return Echo(context=CONTEXT, delay=0.0005)
-        monkeypatch.setattr(core, "Sampler", Parrot)
+        monkeypatch.setattr(runner, "Sampler", Parrot)
         return request.getfixturevalue("load")(max_context=CONTEXT)
 
     async def run(scene: Scene) -> None:

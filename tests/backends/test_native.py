@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 import saccade
 from saccade.backends import native
 from saccade.backends.native import Native
-from saccade.engine import core
-from saccade.engine.sequence import Sequence
+from saccade.engine import runner
 from saccade.errors import EngineError, MediaError, SettingsError
 from saccade.media.fetch import MediaLimits
+from saccade.model.vision import Encoding, VisionTower
 from saccade.types import Delta, MediaPart, MediaRef, Message, Part, Request, SamplingParams, TextPart
 
 Load = Callable[..., Native]
@@ -205,19 +205,19 @@ def test_media_work_stays_off_the_event_loop(load: Load, monkeypatch: pytest.Mon
 
 
 def test_a_failing_sequence_is_one_error(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Sequence.decode
+    plain = VisionTower.encode_slice
 
-    def decode(self: Sequence) -> Any:
-        if len(self._prompt.spans) == 2:
+    def encode_slice(self: VisionTower, encoding: Encoding, last: int) -> None:
+        if 16 in encoding.layout.cu_seqlens.diff():
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return plain(self)
+        plain(self, encoding, last)
 
-    monkeypatch.setattr(Sequence, "decode", decode)
+    monkeypatch.setattr(VisionTower, "encode_slice", encode_slice)
 
     async def scene(backend: Native) -> None:
         good = asyncio.create_task(ids(backend, request(noise())))
         with pytest.raises(EngineError, match="memory"):
-            await told(backend.generate(request(noise(), noise())))
+            await told(backend.generate(request(noise(), noise(64, 64))))
         assert len(await good) == 20
         assert backend.ready
 
@@ -229,10 +229,10 @@ def test_a_broken_engine_ends_all_and_says_so(load: Load, monkeypatch: pytest.Mo
         running = asyncio.create_task(ids(backend, request(max_tokens=2000)))
         await asyncio.sleep(0.05)
 
-        def lost(self: Sequence) -> Any:
+        def lost(*_: Any) -> Any:
             raise torch.AcceleratorError("unspecified launch failure", 719)
 
-        monkeypatch.setattr(core.Sequence, "begin", lost)
+        monkeypatch.setattr(runner, "choose", lost)
         for task in (asyncio.create_task(ids(backend, request())), running):
             with pytest.raises(EngineError, match="restarted"):
                 await task
@@ -248,7 +248,7 @@ def test_a_model_of_nan_does_not_start(load: Load) -> None:
     async def scene() -> None:
         backend = load()
         with torch.no_grad():
-            backend._worker._engine._model.language.norm.weight.fill_(torch.nan)
+            backend._worker._engine._runner._model.language.norm.weight.fill_(torch.nan)
         with pytest.raises(EngineError, match="no finite"):
             await backend.start()
         assert not backend.ready

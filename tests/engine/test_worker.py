@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.core import Engine
+from saccade.engine.request import EngineRequest
 from saccade.engine.worker import Worker
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.types import Prompt, SamplingParams, TokenOut

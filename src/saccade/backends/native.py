@@ -23,7 +23,8 @@ from typing import Literal
 import torch
 
 from saccade.backends.generation import GenerationDefaults
-from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.core import Engine
+from saccade.engine.request import EngineRequest
 from saccade.engine.worker import Worker
 from saccade.errors import ContextLengthError, EngineError, SettingsError
 from saccade.media.fetch import Fetcher, MediaLimits

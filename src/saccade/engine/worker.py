@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from saccade.engine.core import Engine, EngineRequest
+from saccade.engine.core import Engine
+from saccade.engine.request import EngineRequest
 from saccade.errors import RequestError
 from saccade.types import TokenOut
 

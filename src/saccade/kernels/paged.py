@@ -38,6 +38,11 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
         if batch.max_q == 1:
             return _decode(q, k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
         return _padded(q, k_cache, v_cache, batch)
+    if batch.first_row is not None:
+        keys, values = (
+            cache.flatten(0, 1).narrow(0, batch.first_row, batch.max_context) for cache in (k_cache, v_cache)
+        )
+        return causal_attention(q, keys, values)
     lengths: list[int] = batch.context_lens.tolist()
     if len(lengths) == 1 and lengths[0]:
         return causal_attention(q, *_rows(k_cache, v_cache, batch.block_tables[0], lengths[0]))
@@ -74,8 +79,8 @@ def _rows(k_cache: Tensor, v_cache: Tensor, table: Tensor, length: int) -> tuple
     blocks: list[int] = table.tolist()[: -(-length // block_size)]
     first, last = blocks[0], blocks[-1]
     if last - first == len(blocks) - 1 and blocks == list(range(first, last + 1)):
-        rows = slice(first * block_size, first * block_size + length)
-        return k_cache.view(-1, *k_cache.shape[2:])[rows], v_cache.view(-1, *v_cache.shape[2:])[rows]
+        keys, values = k_cache.flatten(0, 1), v_cache.flatten(0, 1)
+        return keys.narrow(0, first * block_size, length), values.narrow(0, first * block_size, length)
     table = table[: len(blocks)]
     keys, values = k_cache.index_select(0, table), v_cache.index_select(0, table)
     return keys.flatten(0, 1)[:length], values.flatten(0, 1)[:length]
