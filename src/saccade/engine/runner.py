@@ -212,8 +212,8 @@ class Runner:
 
     @torch.inference_mode()
     def _all_angles(self, max_context: int) -> tuple[Tensor, Tensor]:
-        """cos and sin [max_context + 1, D] of generated tokens, whose three positions are equal. They take as much as
-        one layer's keys for one context of half a head."""
+        """cos and sin [max_context + 1, D] of generated tokens, whose three positions are equal: as many bytes as the
+        keys and values of one whole context in one layer with one head."""
         places = torch.arange(max_context + 1, device=self._device)
         return self._model.language.rotary(places.expand(3, -1))
 
