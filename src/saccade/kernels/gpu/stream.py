@@ -57,6 +57,36 @@ def _fetch(at):
 
 
 @triton.jit
+def _sum_parts(part, spot, n, N: tl.constexpr, OUTPUTS: tl.constexpr, SPLITS: tl.constexpr, NORM: tl.constexpr,
+               GATE: tl.constexpr):  # fmt: skip
+    """What the programs of one tile left behind, added up in their order; read past the first cache."""
+    acc = tl.zeros([OUTPUTS, N], tl.float32)
+    acc2 = tl.zeros([OUTPUTS, N], tl.float32)
+    square = tl.zeros([N], tl.float32)
+    for s in tl.static_range(SPLITS):
+        base = part + s * (3 * OUTPUTS * N)
+        acc += tl.load(base + spot, cache_modifier=".cg")
+        if GATE:
+            acc2 += tl.load(base + OUTPUTS * N + spot, cache_modifier=".cg")
+        if NORM:
+            square += tl.load(base + 2 * OUTPUTS * N + n, cache_modifier=".cg")
+    return acc, acc2, square
+
+
+@triton.jit
+def _finish(acc, acc2, variance, residual, mask, NORM: tl.constexpr, ADD: tl.constexpr, GATE: tl.constexpr):
+    """The factor of the norm, then the gate or the residual."""
+    if NORM:
+        acc = acc * tl.rsqrt(variance)[None, :]
+        acc2 = acc2 * tl.rsqrt(variance)[None, :]
+    if GATE:
+        acc = acc / (1.0 + tl.exp(-acc)) * acc2
+    if ADD:
+        acc += tl.load(residual, mask=mask, other=0.0).to(tl.float32)
+    return acc
+
+
+@triton.jit
 def _stream(
     x, weight, norm_weight, residual, out, partial, tickets, eps, rows, x_stride,
     K: tl.constexpr, OUT: tl.constexpr, N: tl.constexpr, OUTPUTS: tl.constexpr, INNER: tl.constexpr,
@@ -77,10 +107,10 @@ def _stream(
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
         line = tl.minimum(tl.arange(0, triton.next_power_of_2(span // 64)), span // 64 - 1) * 64
-        _fetch(weight + tl.minimum(o, OUT - 1).to(tl.int64)[:, None] * K + tl.minimum(start + line, K - 64)[None, :])
+        at = weight + tl.minimum(o, OUT - 1).to(tl.int64)[:, None] * K + tl.minimum(start + line, K - 64)[None, :]
+        _fetch(at)
         if GATE:
-            _fetch(weight + (OUT + tl.minimum(o, OUT - 1)).to(tl.int64)[:, None] * K
-                   + tl.minimum(start + line, K - 64)[None, :])  # fmt: skip
+            _fetch(at + OUT * K)
         tl.extra.cuda.gdc_wait()
     if N == 1:
         acc = tl.zeros([OUTPUTS, INNER], tl.float32)
@@ -90,15 +120,15 @@ def _stream(
         acc = tl.zeros([OUTPUTS, N], tl.float32)
         acc2 = tl.zeros([OUTPUTS, N], tl.float32)
         square = tl.zeros([N], tl.float32)
-    for at in tl.range(0, span, INNER, num_stages=STAGES, loop_unroll_factor=UNROLL):
-        there = even | ((start + at + tl.arange(0, INNER)) < K)
-        w = tl.load(w_at + at, mask=o_mask[:, None] & there[None, :], other=0.0)
+    for step in tl.range(0, span, INNER, num_stages=STAGES, loop_unroll_factor=UNROLL):
+        there = even | ((start + step + tl.arange(0, INNER)) < K)
+        w = tl.load(w_at + step, mask=o_mask[:, None] & there[None, :], other=0.0)
         if GATE:
-            w2 = tl.load(w_at + at + OUT * K, mask=o_mask[:, None] & there[None, :], other=0.0)
+            w2 = tl.load(w_at + step + OUT * K, mask=o_mask[:, None] & there[None, :], other=0.0)
         if NORM:
-            scale = tl.load(norm_weight + k + at, mask=there, other=0.0).to(tl.float32)
+            scale = tl.load(norm_weight + k + step, mask=there, other=0.0).to(tl.float32)
         if N == 1:
-            row = tl.load(x + k + at, mask=there, other=0.0).to(tl.float32)
+            row = tl.load(x + k + step, mask=there, other=0.0).to(tl.float32)
             if NORM:
                 square += row * row
                 row = row * scale
@@ -106,7 +136,7 @@ def _stream(
             if GATE:
                 acc2 += w2.to(tl.float32) * row[None, :]
         else:
-            block = tl.load(x + n[:, None] * x_stride + k[None, :] + at,
+            block = tl.load(x + n[:, None] * x_stride + k[None, :] + step,
                             mask=(n < rows)[:, None] & there[None, :], other=0.0)  # fmt: skip
             if NORM:
                 wide = block.to(tl.float32)
@@ -132,29 +162,12 @@ def _stream(
         tl.debug_barrier()
         mine = tl.atomic_add(tickets + tile, 1, sem="acq_rel") == SPLITS - 1
         if mine:
-            acc = tl.zeros([OUTPUTS, N], tl.float32)
-            acc2 = tl.zeros([OUTPUTS, N], tl.float32)
-            square = tl.zeros([N], tl.float32)
-            for s in tl.static_range(SPLITS):
-                base = part + s * (3 * OUTPUTS * N)
-                acc += tl.load(base + spot, cache_modifier=".cg")
-                if GATE:
-                    acc2 += tl.load(base + OUTPUTS * N + spot, cache_modifier=".cg")
-                if NORM:
-                    square += tl.load(base + 2 * OUTPUTS * N + n, cache_modifier=".cg")
+            acc, acc2, square = _sum_parts(part, spot, n, N, OUTPUTS, SPLITS, NORM, GATE)
             tl.store(tickets + tile, 0)
     if mine:
-        if NORM:
-            factor = tl.rsqrt(square / K + eps)[None, :]
-            acc = acc * factor
-            acc2 = acc2 * factor
-        if GATE:
-            acc = acc / (1.0 + tl.exp(-acc)) * acc2
-        place = n[None, :] * OUT + o[:, None]
-        mask = o_mask[:, None] & (n < rows)[None, :]
-        if ADD:
-            acc += tl.load(residual + place, mask=mask, other=0.0).to(tl.float32)
-        tl.store(out + place, acc.to(out.dtype.element_ty), mask=mask)
+        place, mask = n[None, :] * OUT + o[:, None], o_mask[:, None] & (n < rows)[None, :]
+        value = _finish(acc, acc2, square / K + eps, residual + place, mask, NORM, ADD, GATE)
+        tl.store(out + place, value.to(out.dtype.element_ty), mask=mask)
 
 
 def default_tile(rows: int, outputs: int, inner: int, *, gate: bool = False) -> Tile:
