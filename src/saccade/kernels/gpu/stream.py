@@ -97,8 +97,7 @@ def _stream(
     OUT on are the second factor."""
     tile, split = tl.program_id(0), tl.program_id(1)
     o = tile * OUTPUTS + tl.arange(0, OUTPUTS)
-    o_mask = o < OUT
-    n = tl.arange(0, N)
+    o_mask, n = o < OUT, tl.arange(0, N)
     span: tl.constexpr = ((K + INNER - 1) // INNER + SPLITS - 1) // SPLITS * INNER
     even: tl.constexpr = (K % (INNER * SPLITS) == 0) & (OUT % OUTPUTS == 0)
     start = split * span
@@ -146,8 +145,7 @@ def _stream(
             if GATE:
                 acc2 = tl.dot(w2, tl.trans(block), acc2)
     if N == 1:
-        acc = tl.sum(acc, 1)[:, None]
-        acc2 = tl.sum(acc2, 1)[:, None]
+        acc, acc2 = tl.sum(acc, 1)[:, None], tl.sum(acc2, 1)[:, None]
         square = tl.zeros([1], tl.float32) + tl.sum(square, 0)
     mine = True
     if SPLITS > 1:
