@@ -25,8 +25,8 @@ fix: .venv/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/.run  ## accuracy of the demo model on freshly drawn pictures, with the time it took
-	$(BIN)/saccade demo eval
+bench: .venv/.run  ## measure a server with the demo model: first token, gaps, throughput
+	$(BIN)/saccade bench --quick
 
 clean:  ## remove the virtual environment
 	rm -rf .venv
