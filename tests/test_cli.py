@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typer.testing import CliRunner, Result
 from saccade import cli, hub, terminal
 from saccade.ask import kind_of
 from saccade.backends.base import Echo
+from saccade.engine.options import EngineOptions
 from saccade.errors import CheckpointError, EngineError
 from saccade.settings import LocalSettings, Settings, flag
 from saccade.types import MediaRef, Request
@@ -161,6 +162,32 @@ def test_settings_reach_the_model(echo: Listener, monkeypatch: pytest.MonkeyPatc
     assert run("ask", "--config", file, "--no-offline", "--max-pixels", "5000", "a").exit_code == 0
     settings = echo.settings
     assert (settings.max_running, settings.dtype, settings.max_pixels, settings.port) == (3, "float32", 5000, 7001)
+
+
+ENGINE = {
+    "max_context": (4096, "max_context"),
+    "max_running": (3, "max_running"),
+    "gpu_memory_utilization": (0.5, "gpu_memory_utilization"),
+    "kv_cache_memory": (2**30, "kv_cache_bytes"),
+    "feature_cache_memory": (2**28, "feature_cache_bytes"),
+    "host_feature_cache_memory": (2**31, "host_feature_cache_bytes"),
+    "prefix_cache": (False, "prefix_cache"),
+    "feature_cache": (False, "feature_cache"),
+    "cuda_graphs": (False, "graphs"),
+    "overlap": (False, "overlap"),
+    "slices": (False, "slices"),
+    "fused_kernels": (False, "fused"),
+}
+"""A setting, a value that is not its default, and the option of the engine that it decides."""
+
+
+def test_every_option_of_the_engine_is_a_setting() -> None:
+    assert cli._engine_options(Settings()) == EngineOptions()
+    assert {option for _, option in ENGINE.values()} == {field.name for field in fields(EngineOptions)}
+    for name, (value, option) in ENGINE.items():
+        changed = cli._engine_options(Settings(**{name: value}))
+        assert changed == replace(EngineOptions(), **{option: value}), name
+        assert changed != EngineOptions(), name
 
 
 @pytest.mark.parametrize(

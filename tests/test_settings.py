@@ -22,7 +22,7 @@ def test_flags_win_over_environment_over_file_over_default(file: Path, monkeypat
     monkeypatch.setenv("SACCADE_PORT", "7002")
     monkeypatch.setenv("SACCADE_HOST", "10.0.0.2")
     settings = load({"port": "7003"}, file)
-    assert (settings.port, settings.host, settings.model, settings.max_running) == (7003, "10.0.0.2", "in-file", 8)
+    assert (settings.port, settings.host, settings.model, settings.max_running) == (7003, "10.0.0.2", "in-file", 32)
     assert settings.offline
     assert load({}) == load({}, None)
     assert load({}).port == 7002
@@ -39,10 +39,15 @@ def test_the_file_may_be_named_by_a_variable(file: Path, monkeypatch: pytest.Mon
 def test_texts_become_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SACCADE_MAX_FILE_BYTES", "3 MiB")
     monkeypatch.setenv("SACCADE_OFFLINE", "true")
+    monkeypatch.setenv("SACCADE_KV_CACHE_MEMORY", "1.5GiB")
+    monkeypatch.setenv("SACCADE_PREFIX_CACHE", "no")
     monkeypatch.setenv("SACCADE_MEDIA_ROOT", str(tmp_path))
     monkeypatch.setenv("SACCADE_MAX_CONTEXT", "")
     settings = load({"max_pixels": "1000000", "offline": False})
     assert settings.max_file_bytes == 3 * 2**20
+    assert settings.kv_cache_memory == 3 * 2**29
+    assert settings.feature_cache_memory is None
+    assert not settings.prefix_cache
     assert settings.max_pixels == 1_000_000
     assert settings.media_root == tmp_path
     assert settings.max_context is None, "an empty variable is no value"
@@ -67,6 +72,13 @@ def test_the_served_name() -> None:
         ("offline", "maybe"),
         ("max_pixels", "0"),
         ("max_running", "0"),
+        ("gpu_memory_utilization", "0"),
+        ("gpu_memory_utilization", "1.1"),
+        ("kv_cache_memory", "0"),
+        ("kv_cache_memory", "half"),
+        ("feature_cache_memory", "0"),
+        ("host_feature_cache_memory", "-1"),
+        ("cuda_graphs", "never"),
         ("max_file_bytes", "many"),
         ("media_root", "/nowhere/at/all"),
         ("model", ""),

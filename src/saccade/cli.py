@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from saccade import terminal
+from saccade.engine.options import EngineOptions
 from saccade.errors import SaccadeError, SettingsError
 from saccade.settings import (
     FILE_VARIABLE,
@@ -230,6 +231,24 @@ def bench(
         raise typer.Exit(1)
 
 
+def _engine_options(settings: LocalSettings) -> EngineOptions:
+    """What the settings choose about the engine."""
+    return EngineOptions(
+        max_context=settings.max_context,
+        max_running=settings.max_running,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        kv_cache_bytes=settings.kv_cache_memory,
+        feature_cache_bytes=settings.feature_cache_memory,
+        host_feature_cache_bytes=settings.host_feature_cache_memory,
+        prefix_cache=settings.prefix_cache,
+        feature_cache=settings.feature_cache,
+        graphs=settings.cuda_graphs,
+        overlap=settings.overlap,
+        slices=settings.slices,
+        fused=settings.fused_kernels,
+    )
+
+
 def _load(settings: Settings) -> Backend:
     """The model of the settings, on its device."""
     from saccade.backends.native import Native
@@ -249,6 +268,7 @@ def _load(settings: Settings) -> Backend:
         media_root=settings.media_root,
         timeout=settings.remote_timeout,
     )
+    options = _engine_options(settings)
     with terminal.waiting(f"Loading {settings.model_name}"):
         backend: Backend = Native.load(
             directory,
@@ -257,8 +277,8 @@ def _load(settings: Settings) -> Backend:
             device=settings.device,
             load_format=settings.load_format,
             limits=limits,
-            max_context=settings.max_context,
-            max_running=settings.max_running,
+            max_context=options.max_context,
+            max_running=options.max_running,
             video_outer_markers=settings.video_outer_markers,
         )
     return backend

@@ -55,7 +55,29 @@ class LocalSettings(BaseSettings):
     max_context: int | None = Field(
         None, ge=1, description="Longest prompt and answer together, in tokens; none: what the model was made for"
     )
-    max_running: int = Field(8, ge=1, description="Requests computed at the same time; further ones wait")
+    max_running: int = Field(32, ge=1, description="Requests computed at the same time; further ones wait")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of the GPU's memory that weights, caches and work space may take together"
+    )
+    kv_cache_memory: ByteSize | None = Field(
+        None, ge=1, description="Memory for keys and values; none: what that share leaves, on a CPU what is needed"
+    )
+    feature_cache_memory: ByteSize | None = Field(
+        None, ge=1, description="Memory on the device for features of pictures; none: as the device suggests"
+    )
+    host_feature_cache_memory: ByteSize = Field(
+        ByteSize(0), ge=0, description="Main memory for features of pictures that had to leave the GPU"
+    )
+    prefix_cache: bool = Field(True, description="Reuse keys and values where prompts begin alike")
+    feature_cache: bool = Field(True, description="Reuse features of pictures that were seen before")
+    cuda_graphs: bool = Field(True, description="Replay steps as CUDA graphs, where there is a GPU")
+    overlap: bool = Field(True, description="Launch a step before the tokens of the one before are read")
+    slices: bool = Field(
+        True, description="Compute pictures and long prompts in slices, so that running streams go on meanwhile"
+    )
+    fused_kernels: bool = Field(
+        True, description="Fused kernels, where the device has them; else each op by itself in plain PyTorch"
+    )
     max_pixels: int = Field(
         4_194_304,
         ge=1024,
