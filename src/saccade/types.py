@@ -233,6 +233,26 @@ class TokenOut:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine is doing, and what it has done since its start."""
+
+    running: int
+    waiting: int
+    steps: int
+    preemptions: int
+    kv_blocks_used: int
+    kv_blocks: int
+    feature_bytes_used: int
+    host_feature_bytes_used: int
+    prefix_hits: int
+    """Prompt tokens whose keys and values were there already."""
+    feature_counters: dict[str, int]
+    """As cache.features.FeatureCounters."""
+    memory: dict[str, int]
+    """Bytes set aside on the device: weights, kv, features, host_features, activations."""
+
+
 # --- answer ----------------------------------------------------------------------------------------------------------
 
 

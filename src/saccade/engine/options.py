@@ -11,7 +11,7 @@ class EngineOptions:
 
     max_context: int | None = None
     """Tokens of prompt and answer together; None: what the model was made for."""
-    max_running: int = 32
+    max_running: int | None = None
     """Sequences on the device at once."""
     gpu_memory_utilization: float = 0.9
     """Share of the GPU's memory that weights, caches and activations may take together."""
@@ -25,8 +25,8 @@ class EngineOptions:
     feature_cache: bool = True
     graphs: bool = True
     """CUDA graphs, where there is CUDA."""
-    overlap: bool = True
-    """Launch a step before the tokens of the one before are read."""
+    overlap: bool | None = None
+    """Launch a step before the tokens of the one before are read; None: where the device works beside the host."""
     slices: bool = True
     """Cut the vision tower and long prompts so that running streams go on."""
     fused: bool = True
