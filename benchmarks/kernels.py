@@ -261,7 +261,7 @@ def batch_of(bench: Bench, sequences: int, q: int, context: int) -> tuple[Attent
     cu_q = torch.arange(0, (sequences + 1) * q, q, device=bench.device, dtype=torch.int32)
     lengths = torch.full((sequences,), context, device=bench.device, dtype=torch.int32)
     slots = torch.zeros(sequences * q, device=bench.device, dtype=torch.int64)
-    return AttentionBatch(slots, table, cu_q, lengths, q, context), sequences * blocks + 1
+    return AttentionBatch(slots, table, cu_q, lengths, q, context, sequences if q == 1 else 0), sequences * blocks + 1
 
 
 def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.kernels import Ops
+from saccade.kernels import reference
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.types import Grid
 
@@ -192,18 +192,25 @@ def reference_positions(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, 
 
 
 class ContiguousKV:
-    """Keys and values of one sequence, grown by concatenation."""
+    """Attention of one sequence whose keys and values grow by concatenation."""
 
-    def __init__(self, ops: Ops, num_layers: int) -> None:
-        self.ops = ops
-        self.stored: list[tuple[Tensor, Tensor] | None] = [None] * num_layers
+    def __init__(self, model: Qwen3VL) -> None:
+        self.text = model.config.text
+        self.rotary = model.language.rotary
+        self.stored: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        past = self.stored[layer]
-        if past is not None:
-            k, v = torch.cat((past[0], k)), torch.cat((past[1], v))
-        self.stored[layer] = (k, v)
-        return self.ops.causal_attention(q, k, v)
+    def at(self, positions: Tensor) -> ContiguousKV:
+        """The same, for rows with these positions int64 [3, N]."""
+        self.cos, self.sin = self.rotary(positions)
+        return self
+
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
+        eps, heads = self.text.rms_norm_eps, self.text.num_key_value_heads
+        q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, self.cos, self.sin, eps, heads)
+        if index in self.stored:
+            k, v = (torch.cat(parts) for parts in zip(self.stored[index], (k, v), strict=True))
+        self.stored[index] = k, v
+        return reference.causal_attention(q, k, v)
 
 
 def features(model: Qwen3VL, talk: Conversation) -> Tensor:
@@ -221,7 +228,7 @@ def logits(
     model: Qwen3VL, talk: Conversation, positions: Tensor, kv: ContiguousKV | None = None, chunk: int = 1 << 20
 ) -> Tensor:
     """Logits [N, V] of a whole prompt, brought in pieces of `chunk` tokens."""
-    kv = kv or ContiguousKV(model.ops, model.config.text.num_hidden_layers)
+    kv = kv or ContiguousKV(model)
     seen = features(model, talk) if talk.pictures else None
     rows = talk.rows
     parts = []
@@ -233,18 +240,16 @@ def logits(
             local = rows[here] - start
             x = x.index_copy(0, local, seen[0, here])
             deepstack = seen[1:, here]
-        cos, sin = model.language.rotary(positions[:, start:end])
-        parts.append(model.language.head(model.language(x, cos, sin, kv, deepstack, local)))
+        parts.append(model.language.head(model.language(x, kv.at(positions[:, start:end]), deepstack, local)))
     return torch.cat(parts)
 
 
 def greedy(model: Qwen3VL, talk: Conversation, positions: Tensor, delta: int, count: int) -> list[int]:
     """The `count` most likely tokens that follow, one by one."""
-    kv = ContiguousKV(model.ops, model.config.text.num_hidden_layers)
+    kv = ContiguousKV(model)
     made = [int(logits(model, talk, positions, kv)[-1].argmax())]
     for i in range(len(talk.ids), len(talk.ids) + count - 1):
-        cos, sin = model.language.rotary(torch.full((3, 1), i + delta))
-        x = model.language(model.language.embed(torch.tensor(made[-1:])), cos, sin, kv)
+        x = model.language(model.language.embed(torch.tensor(made[-1:])), kv.at(torch.full((3, 1), i + delta)))
         made.append(int(model.language.head(x)[-1].argmax()))
     return made
 

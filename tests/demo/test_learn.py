@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import tiny as kv
 from saccade.demo import bundle, pack
 from saccade.demo.feed import segments_of, to_device
 from saccade.demo.learn import Learner
@@ -71,10 +72,8 @@ def served_logits(model: Qwen3VL, s: Sample, talk: pack.Dialogue) -> torch.Tenso
     x = model.language.embed(torch.from_numpy(talk.ids.astype(np.int64)))
     rows = torch.from_numpy(talk.visual)
     x = x.index_copy(0, rows, features[0])
-    cos, sin = model.language.rotary(torch.from_numpy(talk.positions.astype(np.int64)))
-    causal = model.ops.causal_attention
-    out = model.language(x, cos, sin, lambda layer, q, k, v: causal(q, k, v), features[1:], rows)
-    return model.language.head(out)
+    attend = kv.ContiguousKV(model).at(torch.from_numpy(talk.positions.astype(np.int64)))
+    return model.language.head(model.language(x, attend, features[1:], rows))
 
 
 def test_the_packed_pass_equals_the_served_forward() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny
 from saccade.engine import runner
 from saccade.engine.core import Engine
 from saccade.engine.request import EngineRequest
@@ -95,9 +96,8 @@ def whole_forward(model: Qwen3VL, request: EngineRequest, answer: list[int]) -> 
         rows = torch.cat([torch.arange(span.start, span.start + span.length) for span in prompt.spans])
         x = x.index_copy(0, rows, features[0])  # pictures stand in the order of their spans
         deepstack = features[1:]
-    cos, sin = language.rotary(torch.tensor(positions))
-    attend = lambda layer, q, k, v: model.ops.causal_attention(q, k, v)  # noqa: E731
-    return language.head(language.forward(x, cos, sin, attend, deepstack, rows))[len(prompt.ids) - 1 :]
+    attend = tiny.ContiguousKV(model).at(torch.tensor(positions))
+    return language.head(language.forward(x, attend, deepstack, rows))[len(prompt.ids) - 1 :]
 
 
 @pytest.mark.parametrize("sizes", [[], [(64, 96)], [(32, 32), (96, 64), (64, 64)]])

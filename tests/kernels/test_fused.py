@@ -18,8 +18,7 @@ def test_norm_and_rotation_reach_queries_and_caches() -> None:
         twin.copy_(cache)
     slots = torch.tensor([5, 15, 4])
     out = fused.qk_norm_rope_store(qkv, qw, kw, cos, sin, 1e-6, *caches, slots)
-    q, k, v = qkv.view(3, 8, 16).split([4, 2, 2], dim=1)
-    q, k = reference.qk_norm_rope(q, k, qw, kw, cos, sin, 1e-6)
+    q, k, v = reference.qk_norm_rope(qkv, qw, kw, cos, sin, 1e-6, 2)
     paged.store_kv(k, v, *expected, slots)
     assert torch.equal(out, q)
     for cache, twin in zip(caches, expected, strict=True):

@@ -23,7 +23,13 @@ def make_batch(rows: list[int], contexts: list[int], *, spare: int = 1) -> tuple
             slots.append(int(tables[s, i // BLOCK]) * BLOCK + i % BLOCK if length else 0)
     cu_q = torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
     batch = AttentionBatch(
-        torch.tensor(slots), tables, cu_q, torch.tensor(contexts, dtype=torch.int32), max(rows), max(contexts)
+        torch.tensor(slots),
+        tables,
+        cu_q,
+        torch.tensor(contexts, dtype=torch.int32),
+        max(rows),
+        max(contexts),
+        next((s for s, q in enumerate(rows) if q > 1), len(rows)),
     )
     return batch, sum(counts) + 1
 
@@ -109,6 +115,7 @@ def test_a_row_gets_the_same_alone_and_among_others() -> None:
             batch.context_lens[s : s + 1],
             n,
             length,
+            int(n == 1),
         )
         out = paged.paged_attention(q[first : first + n], k_cache, v_cache, alone)
         torch.testing.assert_close(out, together[first : first + n])

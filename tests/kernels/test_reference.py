@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.kernels import explain, paged, reference, select
+from saccade.kernels import explain, fused, paged, reference, select
 
 
 def test_select_serves_every_op_and_explains_itself() -> None:
@@ -17,7 +17,7 @@ def test_select_serves_every_op_and_explains_itself() -> None:
     assert "cpu" in explain(ops)
     for name in ops.__slots__:
         if name != "reason":
-            home = paged if hasattr(paged, name) else reference
+            home = next(module for module in (paged, fused, reference) if hasattr(module, name))
             assert getattr(ops, name) is getattr(home, name)
 
 
@@ -41,12 +41,14 @@ def test_rotation_turns_pairs_by_their_angle() -> None:
 
 
 def test_qk_norm_rope_norms_each_head_then_rotates() -> None:
-    q, k, q_weight, k_weight = torch.randn(4, 3, 8), torch.randn(4, 2, 8), torch.rand(8), torch.rand(8)
+    qkv, q_weight, k_weight = torch.randn(4, 7 * 8), torch.rand(8), torch.rand(8)
     angle = torch.randn(4, 4).repeat(1, 2)
-    out = reference.qk_norm_rope(q, k, q_weight, k_weight, angle.cos(), angle.sin(), 1e-6)
-    norms = reference.rms_norm(q, q_weight, 1e-6), reference.rms_norm(k, k_weight, 1e-6)
-    for ours, expected in zip(out, reference.rope_2d(*norms, angle.cos(), angle.sin()), strict=True):
+    q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, angle.cos(), angle.sin(), 1e-6, num_kv_heads=2)
+    rows = qkv.view(4, 7, 8)
+    norms = reference.rms_norm(rows[:, :3], q_weight, 1e-6), reference.rms_norm(rows[:, 3:5], k_weight, 1e-6)
+    for ours, expected in zip((q, k), reference.rope_2d(*norms, angle.cos(), angle.sin()), strict=True):
         torch.testing.assert_close(ours, expected)
+    assert torch.equal(v, rows[:, 5:])
 
 
 def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def agree(out: Tensor, twin: Tensor) -> None:
 
 def placed(batch: AttentionBatch) -> AttentionBatch:
     tensors = (batch.slots, batch.block_tables, batch.cu_q, batch.context_lens)
-    return AttentionBatch(*(x.to(DEVICE) for x in tensors), batch.max_q, batch.max_context)
+    return AttentionBatch(*(x.to(DEVICE) for x in tensors), batch.max_q, batch.max_context, batch.num_decodes)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -262,7 +262,7 @@ def test_early_launch_changes_nothing(rows: int) -> None:
 
 
 def test_select_takes_the_listed_kernels_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("rms_norm", "layer_norm", "rope_2d", "segment_attention", "silu_mul", "patch_rows", "store_kv")
+    names = ("rms_norm", "layer_norm", "rope_2d", "segment_attention", "patch_rows", "qk_norm_rope_store")
     monkeypatch.setattr(ops, "TRITON", (*names, "paged_attention"))
     chosen = ops.select("cuda")
     assert "paged_attention" in ops.explain(chosen)

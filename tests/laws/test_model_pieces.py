@@ -36,7 +36,6 @@ def _fresh_compiler() -> Iterator[None]:
 
 def _pieces(model: Qwen3VL) -> dict[str, tuple[nn.Module, Callable[..., object], tuple[Tensor, ...]]]:
     layout = model.visual.layout([(1, 4, 6), (1, 4, 2)], "cpu")
-    cos, sin = model.language.rotary(torch.arange(10).expand(3, 10))
     block, layer = model.visual.blocks[0], model.language.layers[0]
     patches, rows = torch.randn(32, 64), torch.randn(10, 96)
     return {
@@ -44,7 +43,7 @@ def _pieces(model: Qwen3VL) -> dict[str, tuple[nn.Module, Callable[..., object],
         "block.finish": (block, block.finish, (patches, torch.randn(32, 2, 32))),
         "merger": (model.visual.merger, model.visual.merger.forward, (patches,)),
         "deepstack": (model.visual.deepstack_mergers[0], model.visual.deepstack_mergers[0].forward, (patches,)),
-        "layer.qkv": (layer, layer.qkv, (rows, cos, sin)),
+        "layer.qkv": (layer, layer.qkv, (rows,)),
         "layer.finish": (layer, layer.finish, (rows, torch.randn(10, 6, 32))),
     }
 
@@ -77,10 +76,9 @@ def test_no_forward_asks_for_a_value(model: Qwen3VL) -> None:
         features = ghost.visual(pixels, [(1, 4, 6), (2, 2, 4)])
         assert features.shape == (4, 6 + 4, 96)
         ids, rows = torch.empty(20, dtype=torch.int64), torch.empty(10, dtype=torch.int64)
-        cos, sin = ghost.language.rotary(torch.empty(3, 20, dtype=torch.int64))
         x = ghost.language.embed(ids)
-        kv = tiny.ContiguousKV(ghost.ops, ghost.config.text.num_hidden_layers)
-        assert ghost.language.head(ghost.language(x, cos, sin, kv, features[1:], rows)).shape == (20, 300)
+        kv = tiny.ContiguousKV(ghost).at(torch.empty(3, 20, dtype=torch.int64))
+        assert ghost.language.head(ghost.language(x, kv, features[1:], rows)).shape == (20, 300)
 
 
 @torch.inference_mode()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.demo.pack import CHAR_CLASSES, CHARS_PER_PATCH
+from saccade.kernels import reference
 from saccade.model.decoder import DecoderLayer
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import VisionBlock
@@ -85,7 +86,7 @@ class Learner(nn.Module):
         self._vision_end = maybe(_block_end)
         self._merge = maybe(_merge)
         self._open_text = maybe(self._open_text_eager)
-        self._text_step = maybe(_block_step)
+        self._text_step = maybe(_layer_step)
         self._text_step_deep = maybe(_layer_step_deep)
         self._text_end = maybe(self._text_end_eager)
         self._name_chars = maybe(self._name_chars_eager)
@@ -177,7 +178,7 @@ class Learner(nn.Module):
         self, ids: Tensor, cos: Tensor, sin: Tensor, pooled: Tensor, rows: Tensor, first: DecoderLayer
     ) -> tuple[Tensor, ...]:
         x = self.model.language.embed(ids).index_copy(0, rows, pooled)
-        return (x, *first.qkv(x, cos, sin))
+        return (x, *_heads(first, x, cos, sin))
 
     def _text_end_eager(
         self, layer: DecoderLayer, x: Tensor, attended: Tensor, targets: Tensor, weights: Tensor
@@ -215,8 +216,21 @@ def _merge(merger: Any, x: Tensor) -> Tensor:
     return out
 
 
+def _heads(layer: Any, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a layer attends with. The op that serves stores keys and values on the way; this is its first half."""
+    weights = layer.q_norm.weight, layer.k_norm.weight
+    return reference.qk_norm_rope(layer.qkv(x), *weights, cos, sin, layer.eps, layer.num_kv_heads)
+
+
+def _layer_step(
+    layer: Any, following: Any, x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, ...]:
+    x = layer.finish(x, attended)
+    return (x, *_heads(following, x, cos, sin))
+
+
 def _layer_step_deep(
     layer: Any, following: Any, x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, rows: Tensor, level: Tensor
 ) -> tuple[Tensor, ...]:
     x = layer.finish(x, attended).index_add(0, rows, level)
-    return (x, *following.qkv(x, cos, sin))
+    return (x, *_heads(following, x, cos, sin))

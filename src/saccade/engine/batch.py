@@ -129,6 +129,7 @@ class Slots:
                 context_lens=halves[2],
                 max_q=int(lengths.max()),
                 max_context=int(context.max()),
+                num_decodes=plan.num_decodes,
                 first_row=_in_a_row(tables[0]) if len(rows) == 1 else None,
             ),
         )

@@ -201,8 +201,8 @@ class Runner:
             shown, rows = self._shown(inputs), inputs.feature_rows
             x = x.index_copy_(0, rows, shown[0])
             deepstack = shown[1:]
-        attend = _PagedAttention(self._model, self._keys, self._values, inputs.attention)
-        hidden = language.forward(x, cos, sin, attend, deepstack, rows)
+        attend = _PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
+        hidden = language.forward(x, attend, deepstack, rows)
         samplers = [sampler for row in plan.rows if row.samples and (sampler := self._samplers[row.slot])]
         if not samplers:
             return None
@@ -240,14 +240,25 @@ class Runner:
 class _PagedAttention:
     """Attention of one step over all layers' blocks; see `Attend`."""
 
-    def __init__(self, model: Qwen3VL, keys: list[Tensor], values: list[Tensor], batch: AttentionBatch) -> None:
-        self._store, self._attend = model.ops.store_kv, model.ops.paged_attention
+    def __init__(
+        self,
+        model: Qwen3VL,
+        keys: list[Tensor],
+        values: list[Tensor],
+        cos: Tensor,
+        sin: Tensor,
+        batch: AttentionBatch,
+    ) -> None:
+        self._ops, self._eps = model.ops, model.config.text.rms_norm_eps
         self._keys, self._values, self._batch = keys, values, batch
+        self._cos, self._sin = cos, sin
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, /) -> Tensor:
-        keys, values = self._keys[layer], self._values[layer]
-        self._store(k, v, keys, values, self._batch.slots)
-        return self._attend(q, keys, values, self._batch)
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
+        keys, values, batch = self._keys[index], self._values[index], self._batch
+        q = self._ops.qk_norm_rope_store(
+            qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots
+        )
+        return self._ops.paged_attention(q, keys, values, batch)
 
 
 def _output(plan: StepPlan, choices: list[Choice | None], failed_jobs: Mapping[int, str]) -> StepOutput:

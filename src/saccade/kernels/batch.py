@@ -34,6 +34,8 @@ class AttentionBatch:
     """At least the rows of any one sequence."""
     max_context: int
     """At least the keys of any one sequence, at most B * block_size."""
+    num_decodes: int
+    """The first so many sequences have one row each."""
     first_row: int | None = None
     """Of a batch of one sequence whose blocks follow each other, the slot of its first key, where known; `max_context`
     is exact then. Spares a CPU from reading the tables in every layer."""

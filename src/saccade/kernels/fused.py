@@ -34,10 +34,7 @@ def qk_norm_rope_store(
     slots: Tensor,
 ) -> Tensor:
     """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D] by qk_norm_rope; keys and values go to their slots in the caches."""
-    num_kv_heads, width = k_cache.shape[2:]
-    rows = qkv.view(len(qkv), -1, width)
-    q, k, v = torch.split(rows, [rows.shape[1] - 2 * num_kv_heads, num_kv_heads, num_kv_heads], dim=1)
-    q, k = reference.qk_norm_rope(q, k, q_weight, k_weight, cos, sin, eps)
+    q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, cos, sin, eps, k_cache.shape[2])
     paged.store_kv(k, v, k_cache, v_cache, slots)
     return q
 
@@ -73,23 +70,57 @@ def place_rows(x: Tensor, table: Tensor, index: Tensor, weight: Tensor) -> Tenso
     return x + torch.einsum("nce,nc->ne", table[index].float(), weight).to(x.dtype)
 
 
-def greedy(logits: Tensor) -> Tensor:
-    """logits [S, V] -> ids int64 [S]: the highest of each row, the first of equals."""
-    return logits.argmax(-1)
+def greedy(logits: Tensor, num_valid: int) -> tuple[Tensor, Tensor]:
+    """logits [S, V] -> ids int64 [S] and their logits fp32 [S]: the highest of the first `num_valid` of each row, the
+    first of equals. That logit is not finite where one of them is NaN or +inf, or none is finite."""
+    peaks, ids = logits[:, :num_valid].max(-1)
+    return ids, peaks.float()
 
 
-def draw(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor, most: int) -> Tensor:
-    """logits [S, V] -> ids int64 [S], drawn after temperature, then top-k, then top-p of what is left.
+def draw(
+    logits: Tensor,
+    num_valid: int,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    uniform: Tensor,
+    most: int,
+) -> tuple[Tensor, Tensor]:
+    """logits [S, V] -> ids int64 [S], drawn from the few highest of the first `num_valid` of each row, and the highest
+    logit fp32 [S], as of `greedy`.
 
-    temperature fp32 [S] (0 is greedy), top_k int64 [S] in 1 .. most, top_p fp32 [S] in (0, 1], uniform fp32 [S] in
-    [0, 1): the id where the cumulated probabilities, highest first, pass uniform times their sum. A token stays while
-    the mass before it is below top_p.
+    All fp32 [S]: temperature >= 1e-5, top_k whole in 1 .. most, top_p in (0, 1], min_p in [0, 1], uniform in [0, 1).
+    After temperature, those less likely than min_p times the likeliest leave, then those behind the top_k likeliest;
+    of what is left one stays while the mass before it is below top_p of the whole. The id where the cumulated mass,
+    highest first, passes uniform times the whole is drawn. A row without finite logits gets some valid id.
     """
-    best, ids = logits.float().topk(most, dim=-1)
-    scaled = (best - best[:, :1]) / temperature.clamp(min=1e-5)[:, None]
-    place = torch.arange(most, device=logits.device)
-    probs = scaled.masked_fill(place >= top_k[:, None], -torch.inf).softmax(-1)
-    probs = torch.where(probs.cumsum(-1) - probs < top_p[:, None], probs, 0.0)
-    passed = probs.cumsum(-1) > uniform[:, None] * probs.sum(-1, keepdim=True)
-    chosen = torch.where(temperature < 1e-5, 0, passed.int().argmax(-1))
-    return ids.gather(1, chosen[:, None])[:, 0]
+    best, ids = logits[:, :num_valid].topk(min(most, num_valid), dim=-1)
+    best = best.float()
+    weights = ((best - best[:, :1]) / temperature[:, None]).exp()  # 1 for the likeliest
+    place = torch.arange(best.shape[1], device=best.device)
+    stays = (place < top_k[:, None]) & (weights >= min_p[:, None])
+    weights = torch.where(stays, weights, 0.0)
+    mass = weights.cumsum(-1)
+    weights = torch.where(mass - weights < top_p[:, None] * mass[:, -1:], weights, 0.0)
+    mass = weights.cumsum(-1)
+    # What stays is a prefix; rounding must not step behind it.
+    passed_over = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1)
+    chosen = torch.minimum(passed_over, (weights > 0).sum(-1) - 1).clamp(min=0)
+    return ids.gather(1, chosen[:, None])[:, 0], best[:, 0]
+
+
+def penalize(
+    logits: Tensor, bias: Tensor, uses: Tensor, repetition: Tensor, frequency: Tensor, presence: Tensor
+) -> Tensor:
+    """logits [S, V], bias fp32 [S, n], uses int32 [S, n] -> fp32 [S, n]: the first n of each row plus their bias; where
+    an id was used, divided (if above 0, else multiplied) by repetition; then less frequency times its count in the
+    answer, less presence if that is above 0. The order is vLLM's.
+
+    uses: twice the count in the answer, and 1 more if the prompt has the id. The rest fp32 [S]; neutral are 1, 0 and 0.
+    """
+    edited = logits[:, : bias.shape[1]] + bias
+    factor = torch.where(edited > 0, 1 / repetition[:, None], repetition[:, None])
+    edited = torch.where(uses > 0, edited * factor, edited)
+    count = uses >> 1
+    return edited - frequency[:, None] * count - presence[:, None] * (count > 0)

@@ -10,6 +10,7 @@ to the longest.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +36,17 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
     The rows of this step must have been stored. Query head h reads key head h // group.
     """
     if q.device.type != "cpu":
-        if batch.max_q == 1:
-            return _decode(q, k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
-        return _padded(q, k_cache, v_cache, batch)
+        d = batch.num_decodes
+        if not d:
+            return _padded(q, k_cache, v_cache, batch)
+        tables, contexts = batch.block_tables, batch.context_lens
+        out = _decode(q[:d], k_cache, v_cache, tables[:d], contexts[:d], batch.max_context)
+        if d == len(tables):
+            return out
+        rest = replace(
+            batch, block_tables=tables[d:], cu_q=batch.cu_q[d:] - d, context_lens=contexts[d:], num_decodes=0
+        )
+        return torch.cat((out, _padded(q[d:], k_cache, v_cache, rest)))
     if batch.first_row is not None:
         keys, values = (
             cache.flatten(0, 1).narrow(0, batch.first_row, batch.max_context) for cache in (k_cache, v_cache)

@@ -36,10 +36,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def qk_norm_rope(
-    q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Norm over each head, then rotate: q [N, Hq, D], k [N, Hk, D], weights [D], cos and sin [N, D] in q's type."""
-    return rotate(rms_norm(q, q_weight, eps), cos, sin), rotate(rms_norm(k, k_weight, eps), cos, sin)
+    qkv: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor, eps: float, num_kv_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D], k and v [N, Hk, D], where each head of q and k is normed (weights [D]),
+    then rotated by cos, sin [N, D] of qkv's type."""
+    rows = qkv.view(len(qkv), -1, q_weight.shape[0])
+    q, k, v = torch.split(rows, [rows.shape[1] - 2 * num_kv_heads, num_kv_heads, num_kv_heads], dim=1)
+    return rotate(rms_norm(q, q_weight, eps), cos, sin), rotate(rms_norm(k, k_weight, eps), cos, sin), v
 
 
 def rope_2d(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,9 @@
     Hq  query heads      Hk  key/value heads                 F   inner MLP width    V   vocabulary
     L   DeepStack levels      R   rows of this step that hold picture tokens
 
-Keys and values belong to the caller: each layer hands its rows to `attend` and gets the attended rows back, so this
-file knows neither sequences nor caches nor pages.
+Angles, keys and values belong to the caller: each layer hands its rows to `attend` and gets the attended rows back, so
+this file knows neither sequences nor caches nor pages. Every op is the caller's too, the fused ones of `Ops`; where
+those are plain torch, gradients pass through all pieces.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from saccade.model.rope import decoder_rotary
 
 
 class Attend(Protocol):
-    """Stores k and v of these rows for `layer` and returns what each q row attends to in its own sequence."""
+    """Attention of one step: norms and rotates the queries and keys of these rows, stores keys and values for layer
+    `index`, and returns what each query sees in its own sequence. It knows the angles of the rows."""
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, /) -> Tensor:
-        """q [N, Hq, D], k and v [N, Hk, D] -> [N, Hq, D]."""
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
+        """qkv [N, (Hq + 2 Hk) D], weights of the norms [D] -> [N, Hq, D]."""
         ...
 
 
@@ -47,15 +49,10 @@ class RMSNorm(nn.Module):
 class MLP(nn.Module):
     """down(silu(gate x) * up x); gate and up are one matrix [2F, E], gate rows first."""
 
-    def __init__(self, config: TextConfig, ops: Ops) -> None:
+    def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.ops = ops
         self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, E] -> [N, E]."""
-        return F.linear(self.ops.silu_mul(F.linear(x, self.gate_up_proj.weight)), self.down_proj.weight)
 
 
 class DecoderLayer(nn.Module):
@@ -68,32 +65,29 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.ops = ops
         self.eps = config.rms_norm_eps
-        self.num_heads = config.num_attention_heads
-        self.num_kv_heads = config.num_key_value_heads
-        self.head_dim = config.head_dim
-        heads = self.num_heads + 2 * self.num_kv_heads
+        self.num_kv_heads, head_dim = config.num_key_value_heads, config.head_dim
+        heads = config.num_attention_heads + 2 * self.num_kv_heads
         self.input_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
-        self.qkv_proj = nn.Linear(config.hidden_size, heads * self.head_dim, bias=False)
-        self.q_norm = RMSNorm(self.head_dim, self.eps, ops)
-        self.k_norm = RMSNorm(self.head_dim, self.eps, ops)
-        self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
+        self.qkv_proj = nn.Linear(config.hidden_size, heads * head_dim, bias=False)
+        self.q_norm = RMSNorm(head_dim, self.eps, ops)
+        self.k_norm = RMSNorm(head_dim, self.eps, ops)
+        self.o_proj = nn.Linear(config.num_attention_heads * head_dim, config.hidden_size, bias=False)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
-        self.mlp = Experts(config, ops) if config.is_sparse(index) else MLP(config, ops)
+        self.mlp: MLP | Experts = Experts(config, ops) if config.is_sparse(index) else MLP(config)
 
-    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, E], cos and sin [N, D] -> q [N, Hq, D], k and v [N, Hk, D]; q and k normed and rotated."""
-        ops = self.ops
-        rows = F.linear(ops.rms_norm(x, self.input_layernorm.weight, self.eps), self.qkv_proj.weight)
-        heads = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
-        q, k, v = torch.split(rows.view(len(x), -1, self.head_dim), heads, dim=1)
-        q, k = ops.qk_norm_rope(q, k, self.q_norm.weight, self.k_norm.weight, cos, sin, self.eps)
-        return q, k, v
+    def qkv(self, x: Tensor) -> Tensor:
+        """x [N, E] -> [N, (Hq + 2 Hk) D]: queries, keys and values, none of them normed or rotated yet."""
+        return self.ops.norm_linear(x, self.input_layernorm.weight, self.eps, self.qkv_proj.weight)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """x [N, E] (what went into qkv) and attended [N, Hq, D] -> the layer's output [N, E]."""
-        x = x + F.linear(attended.flatten(1), self.o_proj.weight)
-        out: Tensor = x + self.mlp(self.ops.rms_norm(x, self.post_attention_layernorm.weight, self.eps))
-        return out
+        ops, mlp, norm = self.ops, self.mlp, self.post_attention_layernorm.weight
+        x = ops.linear_add(attended.flatten(1), self.o_proj.weight, x)
+        if isinstance(mlp, Experts):
+            out: Tensor = x + mlp(ops.rms_norm(x, norm, self.eps))
+            return out
+        inner = ops.norm_gate_up(x, norm, self.eps, mlp.gate_up_proj.weight)
+        return ops.linear_add(inner, mlp.down_proj.weight, x)
 
 
 class Decoder(nn.Module):
@@ -119,26 +113,18 @@ class Decoder(nn.Module):
         config = self.config
         return decoder_rotary(positions, config.mrope_section, config.rope_theta, self.embed_tokens.weight.dtype)
 
-    def forward(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        attend: Attend,
-        deepstack: Tensor | None = None,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend, deepstack: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """x [N, E] -> [N, E] after the final norm.
 
         deepstack [L, R, E] is added to rows int64 [R] after layers 0 .. L-1. Only the picture tokens of *these* N rows
-        count: a prompt cut into chunks brings the slice of features that belongs to its chunk.
+        count: a prompt cut into chunks brings the slice of features that belongs to its chunk. Negative rows are left
+        out.
         """
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            q, k, v = layer.qkv(x, cos, sin)
-            x = layer.finish(x, attend(i, q, k, v))
+            x = layer.finish(x, attend(i, layer.qkv(x), layer.q_norm.weight, layer.k_norm.weight))
             if deepstack is not None and rows is not None and i < deepstack.shape[0]:
-                x = self.ops.add_rows(x, rows, deepstack[i])
+                x = self.ops.add_rows_(x, rows, deepstack[i])
         return self.ops.rms_norm(x, self.norm.weight, self.norm.eps)
 
     def head(self, x: Tensor) -> Tensor:
