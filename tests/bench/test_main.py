@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 from saccade import cli
 from saccade.backends.base import Backend, Echo
 from saccade.bench import launch, machine, main
+from saccade.bench import run as bench_run
 from saccade.bench.client import Client
 from saccade.bench.plan import QUICK
 from saccade.bench.report import read
@@ -128,6 +130,24 @@ def test_a_server_is_started_and_stopped() -> None:
     assert own.seconds > 0
     with pytest.raises(ProcessLookupError):
         os.kill(own.pid, 0)
+
+
+@pytest.mark.parametrize(("processes", "held"), [(["{pid}, 2048", "1, 4096"], 2048), (["1, 4096"], 300), ([], 300)])
+def test_gpu_memory_of_a_server(monkeypatch: pytest.MonkeyPatch, processes: list[str], held: int) -> None:
+    """Of its process where the driver names it, else what the whole GPU holds more than before."""
+
+    def nvidia(query: str, *_: str) -> list[str]:
+        apps = [row.format(pid=os.getpid()) for row in processes]
+        return apps if query.startswith("--query-compute-apps") else ["700", "800"]
+
+    monkeypatch.setattr(machine, "_nvidia", nvidia)
+    assert machine.gpu_memory_used() == pytest.approx(1500 * 2**20 / 1e9)
+    own = launch.Launched("http://x", os.getpid(), 0.0, 1.0)
+    first = SimpleNamespace(facts=SimpleNamespace(stamps=[2.0]))
+    figures = bench_run._of_server(own, first, [], idle=1200 * 2**20 / 1e9)  # type: ignore[arg-type]
+    assert figures["server.gpu_memory"].value == pytest.approx(held * 2**20 / 1e9)
+    alone = bench_run._of_server(own, first, [], idle=None)  # type: ignore[arg-type]
+    assert ("server.gpu_memory" in alone) == (held == 2048)
 
 
 def test_a_server_that_does_not_start() -> None:

@@ -46,18 +46,21 @@ class Context:
         """A picture that was not there before."""
         return self.pictures.photo(side or self.plan.side, side or self.plan.side)
 
-    def question(self, label: str, pictures: Iterable[str], words: int, tokens: int) -> Question:
-        """Pictures and then `words` random words, to be answered with `tokens` tokens."""
-        return self._client.question(label, [self.turn(pictures, words)], tokens)
+    def question(self, label: str, pictures: Iterable[str], words: int, tokens: int, *, before: int = 0) -> Question:
+        """`before` random words, pictures, and then `words` more, to be answered with `tokens` tokens."""
+        return self._client.question(label, [self.turn(pictures, words, before=before)], tokens)
 
     def conversation(self, label: str, messages: Messages, tokens: int) -> Question:
         return self._client.question(label, messages, tokens)
 
-    def turn(self, pictures: Iterable[str], words: int) -> dict[str, Any]:
+    def turn(self, pictures: Iterable[str], words: int, *, before: int = 0) -> dict[str, Any]:
         """One message of the user."""
-        parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
-        text = " ".join(self.random.choices(_WORDS, k=words))
-        return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+        first = [self._text(before)] if before else []
+        shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
+        return {"role": "user", "content": [*first, *shown, self._text(words)]}
+
+    def _text(self, words: int) -> dict[str, Any]:
+        return {"type": "text", "text": " ".join(self.random.choices(_WORDS, k=words))}
 
     async def ask(self, question: Question) -> Reply:
         """The reply, kept for the report."""

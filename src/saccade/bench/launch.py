@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from saccade.errors import SaccadeError
 
@@ -30,12 +31,13 @@ class Launched:
 
 
 @asynccontextmanager
-async def launched(flags: Sequence[str]) -> AsyncIterator[Launched]:
-    """A server on a free port of this machine, stopped at the end. Raises SaccadeError when it does not come up."""
+async def launched(flags: Sequence[str], log: IO[bytes] | None = None) -> AsyncIterator[Launched]:
+    """A server on a free port of this machine, stopped at the end; its standard error goes to `log`, a file open for
+    writing and reading. Raises SaccadeError when it does not come up."""
     words = [sys.executable, "-m", "saccade", "serve", *flags, "--host", "127.0.0.1", "--port", "0"]
     begun = time.perf_counter()
-    with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=log)
+    with tempfile.TemporaryFile() if log is None else contextlib.nullcontext(log) as errors:
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
         rest = None
         try:
@@ -44,8 +46,8 @@ async def launched(flags: Sequence[str]) -> AsyncIterator[Launched]:
                     break
             else:
                 await process.wait()
-                log.seek(0)
-                last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
                 said = f": {last[0].removeprefix('saccade: ')}" if last else f" (status {process.returncode})."
                 raise SaccadeError(f"The server did not start{said}")
             rest = asyncio.create_task(process.stdout.read())  # A full pipe would stop it.

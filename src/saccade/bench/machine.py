@@ -66,11 +66,18 @@ def cpu_seconds(pid: int) -> float | None:
 
 
 def gpu_memory(pid: int) -> float | None:
-    """GB of GPU memory that a process and its children hold now."""
+    """GB of GPU memory that a process and its children hold now. None where the driver names no processes, as in most
+    containers."""
     members = set(map(str, family(pid)))
     rows = [row.split(", ") for row in _nvidia("--query-compute-apps=pid,used_memory", "nounits")]
     used = [int(row[1]) for row in rows if row[0] in members and row[1].isdecimal()]
     return sum(used) * 2**20 / 1e9 if used else None
+
+
+def gpu_memory_used() -> float | None:
+    """GB of GPU memory that all processes of this machine hold now, on all its GPUs."""
+    rows = [row for row in _nvidia("--query-gpu=memory.used", "nounits") if row.isdecimal()]
+    return sum(map(int, rows)) * 2**20 / 1e9 if rows else None
 
 
 def _cpu_name() -> str:

@@ -265,13 +265,14 @@ def _size_floor(report: Report, floors: Floors) -> list[tuple[float, float]]:
 
 
 def _stage_floor(report: Report, what: str, floors: Floors) -> dict[str, float] | None:
-    """Vision and prefill of one kind of request; a picture that was seen costs nothing, nor do its tokens."""
+    """Vision and prefill of one kind of request; a picture that was seen costs nothing, nor do its tokens where the
+    prompt before them was seen too."""
     tokens = _tokens(report, "ttft", what)
     if tokens is None:
         return None
     picture, prompt = tokens
     seen = picture if what == "same_picture" else 0
-    vision = floors.vision(picture) if picture and not seen else 0.0
+    vision = floors.vision(picture) if picture and what not in ("same_picture", "moved_picture") else 0.0
     return {"vision_ms": vision, "prefill_ms": floors.prefill(prompt - seen, seen)}
 
 

@@ -78,6 +78,7 @@ async def measure(options: Options, listener: Listener) -> Report:
     workloads = chosen(options.only)
     begun, date = time.perf_counter(), datetime.now(UTC)
     async with AsyncExitStack() as stack:
+        idle = machine.gpu_memory_used() if options.url is None else None
         own = await stack.enter_async_context(launched(options.serve)) if options.url is None else None
         client = Client(own.url if own else str(options.url), api_key=options.api_key)
         stack.callback(client.close)
@@ -94,7 +95,7 @@ async def measure(options: Options, listener: Listener) -> Report:
                 advance=listener.begin(workload.title, workload.count(options.plan)),
             )
             outcomes.append(await _run(workload, context, own))
-        served = _of_server(own, first, outcomes) if own else {}
+        served = _of_server(own, first, outcomes, idle) if own else {}
     figures = served | {f"{one.name}.{name}": figure for one in outcomes for name, figure in one.figures.items()}
     return Report(
         format=FORMAT,
@@ -136,13 +137,15 @@ async def _run(workload: Workload, context: Context, own: Launched | None) -> _O
     return _Outcome(workload.name, figures, context.replies, context.notes, cpu_ms)
 
 
-def _of_server(own: Launched, first: Reply, outcomes: list[_Outcome]) -> dict[str, Figure]:
-    """Figures of a server that we started; called while it runs."""
+def _of_server(own: Launched, first: Reply, outcomes: list[_Outcome], idle: float | None) -> dict[str, Figure]:
+    """Figures of a server that we started; called while it runs. `idle`: GB of GPU memory in use before its start."""
+    used = machine.gpu_memory_used()
+    grown = None if used is None or idle is None or used <= idle else used - idle
     found: dict[str, tuple[float | None, str]] = {
         "ready": (own.seconds, "s"),
         "first_token": (first.facts.stamps[0] - own.started, "s"),
         "memory": (machine.peak_memory(own.pid), "GB"),
-        "gpu_memory": (machine.gpu_memory(own.pid), "GB"),
+        "gpu_memory": (machine.gpu_memory(own.pid) or grown, "GB"),
         **{f"cpu_{one.name}": (one.cpu_ms, "ms/req") for one in outcomes},
     }
     return {f"server.{name}": Figure(value, unit) for name, (value, unit) in found.items() if value is not None}

@@ -28,11 +28,14 @@ async def ttft(c: Context) -> Figures:
     same = c.photo()
     new = [c.question("new_picture", [c.photo()], p.words, 2) for _ in range(p.samples)]
     again = [c.question("same_picture", [same], p.words, 2) for _ in range(p.samples + 1)]
+    rest = p.words - p.short_words
+    moved = [c.question("moved_picture", [same], rest, 2, before=p.short_words) for _ in range(p.samples)]
     text = [c.question("text", [], p.words, 2) for _ in range(p.samples)]
     large = [c.question("1080p", [c.pictures.photo(*HD)], p.short_words, 2) for _ in range(p.few_samples)]
     figures = {"new_picture": _ttft(await c.each(new))}
     await c.warm(again[0])
     figures["same_picture"] = _ttft(await c.each(again[1:]))
+    figures["moved_picture"] = _ttft(await c.each(moved))
     return {**figures, "text": _ttft(await c.each(text)), "1080p": _ttft(await c.each(large))}
 
 
@@ -228,7 +231,7 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("ttft", "Time to first token", ttft, lambda p: 3 * p.samples + p.few_samples),
+    Workload("ttft", "Time to first token", ttft, lambda p: 4 * p.samples + p.few_samples),
     Workload("decode", "One stream", decode, lambda p: p.decode_runs),
     Workload("stall", "Running streams, pictures arriving", stall, lambda p: 2 * p.streams + p.arrivals),
     Workload("load", "Closed loop", load, lambda p: sum(_loads(p)), uniform=True),
