@@ -159,8 +159,9 @@ def test_settings_reach_the_model(echo: Listener, monkeypatch: pytest.MonkeyPatc
     file = tmp_path / "a.toml"
     file.write_text("port = 7001\nmax_running = 3")
     monkeypatch.setenv("SACCADE_DTYPE", "float32")
-    assert run("ask", "--config", file, "--no-offline", "--max-pixels", "5000", "a").exit_code == 0
+    assert run("ask", "--config", file, "--no-offline", "--max-pixels", "5000", "--no-overlap", "a").exit_code == 0
     settings = echo.settings
+    assert settings.overlap is False
     assert (settings.max_running, settings.dtype, settings.max_pixels, settings.port) == (3, "float32", 5000, 7001)
 
 

@@ -22,7 +22,7 @@ def test_flags_win_over_environment_over_file_over_default(file: Path, monkeypat
     monkeypatch.setenv("SACCADE_PORT", "7002")
     monkeypatch.setenv("SACCADE_HOST", "10.0.0.2")
     settings = load({"port": "7003"}, file)
-    assert (settings.port, settings.host, settings.model, settings.max_running) == (7003, "10.0.0.2", "in-file", 32)
+    assert (settings.port, settings.host, settings.model, settings.max_running) == (7003, "10.0.0.2", "in-file", None)
     assert settings.offline
     assert load({}) == load({}, None)
     assert load({}).port == 7002
@@ -48,6 +48,7 @@ def test_texts_become_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert settings.kv_cache_memory == 3 * 2**29
     assert settings.feature_cache_memory is None
     assert not settings.prefix_cache
+    assert settings.overlap is None
     assert settings.max_pixels == 1_000_000
     assert settings.media_root == tmp_path
     assert settings.max_context is None, "an empty variable is no value"

@@ -23,6 +23,7 @@ from saccade.settings import (
     Settings,
     as_flags,
     flag,
+    is_switch,
     load,
     shape,
     shown_default,
@@ -87,7 +88,7 @@ def _option(name: str) -> inspect.Parameter:
     """The flag of a setting. Its text goes to the settings as it is, which alone judge it; unset is None."""
     field = Settings.model_fields[name]
     text = f"{field.description} ({shown_default(field)}; {variable(name)})"
-    if field.annotation is bool:
+    if is_switch(field):
         kind: Any = Annotated[bool | None, typer.Option(f"{flag(name)}/--no-{flag(name)[2:]}", help=text)]
     else:
         kind = Annotated[str | None, typer.Option(flag(name), help=text, metavar=shape(field))]
@@ -278,7 +279,7 @@ def _load(settings: Settings) -> Backend:
             load_format=settings.load_format,
             limits=limits,
             max_context=options.max_context,
-            max_running=options.max_running,
+            max_running=options.max_running or 8,
             video_outer_markers=settings.video_outer_markers,
         )
     return backend

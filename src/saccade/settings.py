@@ -55,7 +55,9 @@ class LocalSettings(BaseSettings):
     max_context: int | None = Field(
         None, ge=1, description="Longest prompt and answer together, in tokens; none: what the model was made for"
     )
-    max_running: int = Field(32, ge=1, description="Requests computed at the same time; further ones wait")
+    max_running: int | None = Field(
+        None, ge=1, description="Requests computed at the same time, further ones wait; none: as the device suggests"
+    )
     gpu_memory_utilization: float = Field(
         0.9, gt=0, le=1, description="Share of the GPU's memory that weights, caches and work space may take together"
     )
@@ -71,7 +73,9 @@ class LocalSettings(BaseSettings):
     prefix_cache: bool = Field(True, description="Reuse keys and values where prompts begin alike")
     feature_cache: bool = Field(True, description="Reuse features of pictures that were seen before")
     cuda_graphs: bool = Field(True, description="Replay steps as CUDA graphs, where there is a GPU")
-    overlap: bool = Field(True, description="Launch a step before the tokens of the one before are read")
+    overlap: bool | None = Field(
+        None, description="Launch a step before the tokens of the one before are read; none: on a GPU"
+    )
     slices: bool = Field(
         True, description="Compute pictures and long prompts in slices, so that running streams go on meanwhile"
     )
@@ -185,6 +189,11 @@ def as_flags(settings: Settings, names: Iterable[str]) -> list[str]:
         else:
             words += [flag(name), str(int(value) if isinstance(value, ByteSize) else value)]
     return words
+
+
+def is_switch(field: FieldInfo) -> bool:
+    """Whether a field is on or off (or unset), and so has two flags."""
+    return field.annotation is bool or bool in get_args(field.annotation)
 
 
 def shape(field: FieldInfo) -> str:
