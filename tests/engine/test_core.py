@@ -14,6 +14,7 @@ import torch
 import tiny
 from saccade.engine import runner
 from saccade.engine.core import Engine
+from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
 from saccade.errors import ContextLengthError, RequestError
 from saccade.model.qwen3vl import Qwen3VL
@@ -27,7 +28,7 @@ STOP = 5
 
 @pytest.fixture
 def engine(model: Qwen3VL) -> Engine:
-    return Engine(model, stop_ids=[STOP], max_context=256, max_running=4)
+    return fresh(model)
 
 
 @pytest.fixture
@@ -79,8 +80,9 @@ def ids(outs: Iterable[TokenOut]) -> list[int | None]:
     return [out.token for out in outs]
 
 
-def fresh(model: Qwen3VL, **settings: int) -> Engine:
-    return Engine(model, stop_ids=[STOP], **{"max_context": 256, "max_running": 4} | settings)
+def fresh(model: Qwen3VL, *, max_context: int = 256, max_running: int = 4, stop: int = STOP, **limits: int) -> Engine:
+    options = EngineOptions(max_context=max_context, max_running=max_running)
+    return Engine(model, stop_ids=[stop], options=options, **limits)
 
 
 @torch.inference_mode()
@@ -196,7 +198,7 @@ def test_stop_length_min_tokens_and_ignore_eos(model: Qwen3VL, ask: Ask) -> None
     engine = fresh(model)
     story, _ = told(ignore_eos=True)
     at = next(i for i in range(10, 60) if story[i] not in story[:i])
-    engine = Engine(model, stop_ids=[story[at]], max_context=256)
+    engine = fresh(model, stop=story[at])
     assert told() == (story[: at + 1], "stop")
     assert told(ignore_eos=True) == (story, "length")
     assert told(max_tokens=at) == (story[:at], "length")
@@ -338,7 +340,7 @@ def test_nan_ends_its_own_request_only(model: Qwen3VL, ask: Ask, monkeypatch: py
 
 
 def test_a_lost_device_is_not_a_request_s_failure(engine: Engine, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(*_: object) -> object:
+    def lost(*_: object, **__: object) -> object:
         raise torch.AcceleratorError("an illegal memory access was encountered", 700)
 
     monkeypatch.setattr(runner, "choose", lost)

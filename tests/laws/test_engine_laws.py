@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,18 @@ from torch import Tensor
 
 import saccade
 import tiny
+from saccade.engine.batch import Layout
 from saccade.engine.core import Engine
+from saccade.engine.graphs import Graphs, Passed
+from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
+from saccade.engine.staging import Staging
 from saccade.kernels import select
 from saccade.model import weights
 from saccade.model.config import ModelConfig
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.text.positions import lay_out
-from saccade.types import MediaSpan, Picture, Prompt, SamplingParams
+from saccade.types import IntArray, MediaSpan, Picture, Prompt, SamplingParams
 
 CONTEXT = 400
 PLAIN = {"max_running": 1, "prefix_cache": False, "feature_cache": False}
@@ -97,7 +101,10 @@ def requests(subject: Subject) -> list[EngineRequest]:
 
 
 def engine(subject: Subject, **settings: Any) -> Engine:
-    return Engine(subject.model, stop_ids=(), max_context=CONTEXT, **({"max_running": 8} | settings))
+    """`settings` are fields of EngineOptions and of Limits."""
+    mine = {field.name for field in fields(EngineOptions)} & settings.keys()
+    chosen = {"max_context": CONTEXT, "max_running": 8} | {name: settings.pop(name) for name in mine}
+    return Engine(subject.model, stop_ids=(), options=EngineOptions(**chosen), **settings)
 
 
 Told = tuple[list[int], Tensor]
@@ -158,7 +165,7 @@ def test_in_chunks_is_whole(subject: Subject, alone: dict[str, Told], rows: int)
 
 @pytest.mark.parametrize(("bytes_", "host_bytes"), [(256 * 2**20, 0), (60_000, 0), (60_000, 1 << 30)])
 def test_cached_features_are_fresh_ones(subject: Subject, alone: dict[str, Told], bytes_: int, host_bytes: int) -> None:
-    served = engine(subject, prefix_cache=False, feature_bytes=bytes_, host_feature_bytes=host_bytes)
+    served = engine(subject, prefix_cache=False, feature_cache_bytes=bytes_, host_feature_cache_bytes=host_bytes)
     counters = served._scheduler.encoder.features.counters
     same(run(served, requests(subject)), alone)
     same(run(served, requests(subject), at_once=False), alone)
@@ -229,3 +236,44 @@ def test_pictures_in_slices_are_whole(
     served = engine(subject, vision_work=1, feature_cache=False, prefix_cache=False)
     same(run(served, requests(subject), at_once=False), alone)
     assert slices.count(1) >= 3 * len(subject.model.visual.blocks)
+
+
+class Padded(Graphs):
+    """What graphs do with steps, without a device that can capture them."""
+
+    def capture(self, layout: Layout, step: Callable[[], Passed]) -> None:
+        self.steps = getattr(self, "steps", {}) | {layout: step}
+        self._captured[layout] = step  # type: ignore[assignment]
+
+    def replay(self, layout: Layout) -> Passed:
+        self.used = getattr(self, "used", set()) | {layout}
+        return self.steps[layout]()
+
+
+class InPlace(Staging):
+    """Every step's array lies in the same memory, as on a device."""
+
+    memory = torch.zeros(1 << 16, dtype=torch.int64)
+
+    def send(self, array: IntArray) -> Tensor:
+        self.memory[: len(array)] = torch.from_numpy(array)
+        return self.memory[: len(array)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_step_filled_up_is_the_step(subject: Subject, alone: dict[str, Told], at_once: bool) -> None:
+    served = engine(subject, feature_cache=False, max_rows=60, mixed_rows=60, relief=1 << 20)
+    runner = served._runner
+    runner._staging = InPlace(torch.device("cpu"))
+    runner._slots.next = lambda _: None  # type: ignore[method-assign]
+    runner._capture(padded := Padded(8, CONTEXT))
+    same(run(served, requests(subject), at_once=at_once), alone)
+    assert {layout.decodes for layout in padded.used if layout.max_q > 1} == {0, 8}
+    assert len({layout.decodes for layout in padded.used if layout.max_q == 1}) > 2
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_one_step_ahead_is_one_after_the_other(subject: Subject, alone: dict[str, Told], at_once: bool) -> None:
+    served = engine(subject, overlap=True)
+    same(run(served, requests(subject), at_once=at_once), alone)
+    same(run(served, requests(subject), at_once=at_once), alone)

@@ -3,28 +3,50 @@ features go; it knows what each slot holds, no policy, no model and no keys and 
 
 Everything is laid out in one array on the host, so that one copy brings it to the device:
 
-    int64   ids N   positions 3 N   slots N   decode slots D   sampled rows P   sampled slots P   feature rows R
-            fresh blocks F
-    int32   block tables S x B   cu_q S + 1   context_lens S
+    int64   ids N   positions 3 N   kv slots N   sequence slots S   sampled rows P   sampled slots P   feature rows R
+    int32   cu_q S + 1   context_lens S   (one more if that makes them even)
+    int64   table places U   table blocks U   fresh blocks F
 
-N rows of S sequences, D of them decode rows, which come first; P rows give a token; R rows show a picture;
-F blocks are taken into use.
+N rows of S sequences, D of them decode rows, which come first; P rows give a token; R rows show a picture; U entries of
+block tables are new; F blocks are taken into use. A `Layout` may have room for more than the step has: what is over
+belongs to nobody, and a graph is always given the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from saccade.cache.blocks import BLOCK
-from saccade.engine.plan import FeatureRows, Rows, StepPlan
+from saccade.engine.plan import FeatureRows, StepPlan
 from saccade.kernels import AttentionBatch
 from saccade.types import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many of everything there is room for."""
+
+    rows: int
+    decodes: int
+    sequences: int
+    """The decoding ones first; of a layout with room to spare, the last one owns the rows that are over."""
+    sampled: int
+    feature_rows: int
+    max_q: int
+    max_context: int
+    first_row: int | None = None
+    """See AttentionBatch."""
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """Lengths of the fixed parts, in int64."""
+        halves = (2 * self.sequences + 2) // 2
+        n = self.rows
+        return n, 3 * n, n, self.sequences, self.sampled, self.sampled, self.feature_rows, halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,34 +54,51 @@ class StepInputs:
     """One forward pass, on the device."""
 
     ids: Tensor
-    """int64 [N]; those of decode rows are unknown here and stand as 0."""
+    """int64 [N]; those of decode rows are unknown to the host and stand as 0."""
     positions: Tensor
     """int64 [3, N]."""
-    decode_slots: Tensor
-    """int64 [D]: the first D rows go on with what was sampled last in these slots."""
+    sequence_slots: Tensor
+    """int64 [S]; decode row d goes on with what was sampled last in the slot of sequence d."""
     sampled_rows: Tensor
     """int64 [P]: rows whose logits give a token, in the order of the plan."""
     sampled_slots: Tensor
     """int64 [P]: the slots of those."""
     feature_rows: Tensor
-    """int64 [R]: rows that show a picture."""
-    features: tuple[FeatureRows, ...]
-    """What they show: R rows together, in this order."""
-    fresh_blocks: Tensor
-    """int64 [F]: blocks that join a table and are not shared; something may lie in them that is not a number."""
+    """int64 [R]: rows that show a picture. With R = N, n stands for row n and -1 for a row that shows none."""
     attention: AttentionBatch
+
+    @property
+    def only_decodes(self) -> bool:
+        """Whether no prompt has rows, so that the three positions of each row are equal."""
+        return self.attention.num_decodes == len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A step in one array, and what of it stays on the host."""
+
+    layout: Layout
+    array: IntArray
+    num_entries: int
+    """U."""
+    features: tuple[FeatureRows, ...]
+    """What feature rows show, in their order; `row` is counted from the first row of the step."""
 
 
 NONE = np.zeros(1, dtype=np.int64)
 
 
 class Slots:
-    """What the host knows of each slot: block table, positions of the prompt, and the delta of what follows it."""
+    """What the host knows of each slot: block table, positions of the prompt, and the delta of what follows it. There
+    is one slot more than sequences may run; it belongs to nobody."""
 
-    def __init__(self, max_running: int, max_context: int) -> None:
+    def __init__(self, max_running: int, max_context: int, device: torch.device) -> None:
         # One block more than the context: a sequence that has just ended there may have one more row under way.
-        self._tables = np.zeros((max_running, max_context // BLOCK + 2), dtype=np.int32)
-        self._deltas = np.zeros(max_running, dtype=np.int64)
+        self._tables = np.zeros((max_running + 1, max_context // BLOCK + 2), dtype=np.int32)
+        self.tables = torch.from_numpy(self._tables).to(device)
+        """int32 [slots, blocks]: the same on the device; on a CPU the same memory."""
+        self.nobody = max_running
+        self._deltas = np.zeros(max_running + 1, dtype=np.int64)
         self._positions: list[IntArray | None] = [None] * max_running
         self._shared = [0] * max_running
         self._last: tuple[list[tuple[int, int]], StepInputs] | None = None
@@ -70,78 +109,123 @@ class Slots:
         `num_cached` tokens first."""
         self._positions[slot], self._deltas[slot] = positions, delta
         self._shared[slot] = num_cached // BLOCK
-        self._tables[slot] = 0
 
-    def build(self, plan: StepPlan, device: torch.device) -> StepInputs:
-        """The tensors of a plan that has rows; those of an earlier plan may change. The device is not waited for."""
-        rows = plan.rows
-        only_decodes = plan.num_decodes == len(rows)
-        if only_decodes and self._last and not any(row.blocks for row in rows):
-            before, inputs = self._last
-            if before == [(row.slot, row.start - 1) for row in rows]:
-                inputs = _next(inputs)
-                self._last = [(row.slot, row.start) for row in rows], inputs
-                return inputs
+    def pack(self, plan: StepPlan, room: Layout | None = None) -> Packed:
+        """A plan that has rows, in the layout it needs or in one with room to spare."""
+        rows, num_rows = plan.rows, plan.num_rows
+        entries: list[tuple[int, int]] = []
         fresh: list[int] = []
         for row in rows:
             if row.blocks:
                 self._tables[row.slot, row.first_block : row.first_block + len(row.blocks)] = row.blocks
+                place = row.slot * self._tables.shape[1] + row.first_block
+                entries += enumerate(row.blocks, place)
                 fresh += row.blocks[max(0, self._shared[row.slot] - row.first_block) :]
         slots, starts, lengths = np.array([(row.slot, row.start, row.length) for row in rows], dtype=np.int64).T
         context, ends = starts + lengths, lengths.cumsum()
-        width = -(-int(context.max()) // BLOCK)
-        tables = self._tables[slots, :width]
-        if only_decodes:
+        if plan.num_decodes == len(rows):
             sequence, place, sampled, sampled_slots = ends - 1, starts, ends - 1, slots
-            ids, positions, feature_rows = NONE.repeat(len(rows)), place + self._deltas[slots], NONE[:0]
-            positions = np.concatenate((positions, positions, positions))
+            ids, shown = NONE.repeat(num_rows), NONE[:0]
+            positions = (place + self._deltas[slots])[None].repeat(3, axis=0)
         else:
             # Two sequences, rows 7 and 20..22: sequence 0 1 1 1, place 7 20 21 22.
             sequence = np.arange(len(rows)).repeat(lengths)
-            place = np.arange(plan.num_rows) + (context - ends).repeat(lengths)
-            ids, positions, feature_rows = self._fill(rows, ends - lengths, place + self._deltas[slots][sequence])
+            place = np.arange(num_rows) + (context - ends).repeat(lengths)
+            ids, positions, shown = self._fill(plan, ends - lengths, place + self._deltas[slots][sequence])
             samples = np.array([row.samples for row in rows])
             sampled, sampled_slots = ends[samples] - 1, slots[samples]
-        parts = (
-            ids,
-            positions,
-            tables[sequence, place // BLOCK].astype(np.int64) * BLOCK + place % BLOCK,
-            slots[: plan.num_decodes],
-            sampled,
-            sampled_slots,
-            feature_rows,
-            np.array(fresh, dtype=np.int64),
-        )
-        words, halves = _to_device(parts, (tables.ravel(), np.concatenate((NONE, ends)), context), device)
-        inputs = StepInputs(
-            ids=words[0],
-            positions=words[1].view(3, -1),
-            decode_slots=words[3],
-            sampled_rows=words[4],
-            sampled_slots=words[5],
-            feature_rows=words[6],
-            features=tuple(features for row in rows for features in row.features),
-            fresh_blocks=words[7],
+        kv_slots = self._tables[slots[sequence], place // BLOCK].astype(np.int64) * BLOCK + place % BLOCK
+        features = _features(plan, ends - lengths + (room.decodes - plan.num_decodes if room else 0))
+        if room is None:
+            most = int(context.max())
+            blocks = self._tables[slots[0], : -(-most // BLOCK)] if len(rows) == 1 else None
+            room = Layout(
+                num_rows, plan.num_decodes, len(rows), len(sampled), len(shown), int(lengths.max()), most,
+                int(blocks[0]) * BLOCK if blocks is not None and (blocks[1:] - blocks[:-1] == 1).all() else None,
+            )  # fmt: skip
+        else:
+            parts = slots, lengths, context, ids, positions, kv_slots, sampled, sampled_slots, shown
+            slots, lengths, context, ids, positions, kv_slots, sampled, sampled_slots, shown = _spread(
+                room, plan, self.nobody, *parts
+            )
+        halves = np.zeros(2 * ((2 * room.sequences + 2) // 2), dtype=np.int32)
+        halves[1 : room.sequences + 1] = lengths.cumsum()
+        halves[room.sequences + 1 : 2 * room.sequences + 1] = context
+        tail = np.array(entries, dtype=np.int64).reshape(-1, 2).T.ravel()
+        parts = ids, positions.ravel(), kv_slots, slots, sampled, sampled_slots, shown, halves.view(np.int64), tail
+        array = np.concatenate((*parts, np.array(fresh, dtype=np.int64)))
+        return Packed(room, array, len(entries), features)
+
+    def inputs(self, packed: Tensor, layout: Layout) -> StepInputs:
+        """What lies in an array on the device."""
+        parts = packed[: sum(layout.words)].split_with_sizes(layout.words)
+        halves = parts[7].view(torch.int32)
+        width = -(-layout.max_context // BLOCK)
+        return StepInputs(
+            ids=parts[0],
+            positions=parts[1].view(3, -1),
+            sequence_slots=parts[3],
+            sampled_rows=parts[4],
+            sampled_slots=parts[5],
+            feature_rows=parts[6],
             attention=AttentionBatch(
-                slots=words[2],
-                block_tables=halves[0].view(len(rows), width),
-                cu_q=halves[1],
-                context_lens=halves[2],
-                max_q=int(lengths.max()),
-                max_context=int(context.max()),
-                num_decodes=plan.num_decodes,
-                first_row=_in_a_row(tables[0]) if len(rows) == 1 else None,
+                slots=parts[2],
+                block_tables=self.tables[:, :width].index_select(0, parts[3]),
+                cu_q=halves[: layout.sequences + 1],
+                context_lens=halves[layout.sequences + 1 : 2 * layout.sequences + 1],
+                num_decodes=layout.decodes,
+                max_q=layout.max_q,
+                max_context=layout.max_context,
+                first_row=layout.first_row,
             ),
         )
-        self._last = ([(row.slot, row.start) for row in rows], inputs) if only_decodes else None
+
+    def empty(self, layout: Layout) -> IntArray:
+        """The array of a step in which nothing belongs to anybody."""
+        n, s = layout.rows, layout.sequences
+        counts = np.ones(s, dtype=np.int64)
+        counts[layout.decodes :] = 0
+        counts[-1:] += n - counts.sum()
+        halves = np.zeros(2 * layout.words[-1], dtype=np.int32)
+        halves[1 : s + 1] = counts.cumsum()
+        slots, sampled = np.full(s, self.nobody), np.full(layout.sampled, self.nobody)
+        shown, rows = np.full(layout.feature_rows, -1), np.zeros(layout.sampled, dtype=np.int64)
+        return np.concatenate((np.zeros(5 * n, dtype=np.int64), slots, rows, sampled, shown, halves.view(np.int64)))
+
+    def learn(self, packed: Tensor, step: Packed) -> Tensor:
+        """Bring the device's block tables up to date; fresh blocks int64 [F], in which there may be anything."""
+        places, blocks, fresh = packed[sum(step.layout.words) :].tensor_split((step.num_entries, 2 * step.num_entries))
+        if step.num_entries and packed.device.type != "cpu":
+            self.tables.view(-1).index_copy_(0, places, blocks.int())
+        return fresh
+
+    def keep(self, plan: StepPlan, inputs: StepInputs) -> None:
+        """Remember the inputs of a step for `next`, if they stay as they are: on a CPU nobody writes over them."""
+        mine = inputs.only_decodes and inputs.ids.device.type == "cpu"
+        self._last = ([(row.slot, row.start) for row in plan.rows], inputs) if mine else None
+
+    def next(self, plan: StepPlan) -> StepInputs | None:
+        """The inputs of a step in which each sequence of the last one goes one row further in the blocks it has:
+        changed where they are, so nothing is built or copied. None if this is no such step."""
+        if self._last is None or plan.num_decodes < len(plan.rows) or any(row.blocks for row in plan.rows):
+            return None
+        before, inputs = self._last
+        if before != [(row.slot, row.start - 1) for row in plan.rows]:
+            return None
+        batch = inputs.attention
+        inputs.positions.add_(1)
+        batch.slots.add_(1)
+        batch.context_lens.add_(1)
+        inputs = replace(inputs, attention=replace(batch, max_context=batch.max_context + 1))
+        self.keep(plan, inputs)
         return inputs
 
-    def _fill(self, rows: tuple[Rows, ...], firsts: IntArray, places: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Ids [N], positions [3 N] and feature rows [R]; `places` are the positions of rows that were generated."""
+    def _fill(self, plan: StepPlan, firsts: IntArray, places: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Ids [N], positions [3, N] and feature rows [R]; `places` are the positions of rows that were generated."""
         ids = np.zeros(len(places), dtype=np.int64)
-        positions = np.tile(places, (3, 1))
+        positions = places[None].repeat(3, axis=0)
         shown = []
-        for row, first in zip(rows, firsts, strict=True):
+        for row, first in zip(plan.rows, firsts, strict=True):
             if not row.ids:
                 continue
             ids[first : first + row.length] = row.ids
@@ -151,36 +235,49 @@ class Slots:
             known = prompt[:, row.start : row.start + row.length]
             positions[:, first : first + known.shape[1]] = known
             shown += [np.arange(first + f.row, first + f.row + f.length) for f in row.features]
-        return ids, positions.ravel(), np.concatenate(shown) if shown else NONE[:0]
+        return ids, positions, np.concatenate(shown) if shown else NONE[:0]
 
 
-def _in_a_row(table: npt.NDArray[Any]) -> int | None:
-    """The first slot of blocks that follow each other."""
-    return int(table[0]) * BLOCK if (table[1:] - table[:-1] == 1).all() else None
+def sampled_slots(packed: Tensor, layout: Layout) -> Tensor:
+    """int64 [P]: see StepInputs."""
+    end = sum(layout.words[:6])
+    return packed[end - layout.sampled : end]
 
 
-def _next(inputs: StepInputs) -> StepInputs:
-    """The same sequences, each one row further in the blocks it has: changed on the device, nothing is copied to it."""
-    batch = inputs.attention
-    inputs.positions.add_(1)
-    batch.slots.add_(1)
-    batch.context_lens.add_(1)
-    return replace(
-        inputs, attention=replace(batch, max_context=batch.max_context + 1), fresh_blocks=inputs.fresh_blocks[:0]
-    )
+def _features(plan: StepPlan, firsts: IntArray) -> tuple[FeatureRows, ...]:
+    """What is shown where in the step."""
+    pairs = ((int(first), shown) for row, first in zip(plan.rows, firsts, strict=True) for shown in row.features)
+    return tuple(shown._replace(row=first + shown.row) for first, shown in pairs)
 
 
-def _to_device(
-    words: tuple[IntArray, ...], halves: tuple[npt.NDArray[Any], ...], device: torch.device
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """int64 arrays, then int32 ones, as views of one tensor that went to the device in one copy."""
-    short = np.concatenate(halves, dtype=np.int32, casting="same_kind")
-    if len(short) % 2:
-        short = np.append(short, np.int32(0))
-    packed = torch.from_numpy(np.concatenate((*words, short.view(np.int64)))).to(device, non_blocking=True)
-    whole, half = packed.split_with_sizes([packed.numel() - len(short) // 2, len(short) // 2])
-    sizes = [len(part) for part in halves]
+def _spread(
+    room: Layout, plan: StepPlan, nobody: int, slots: IntArray, lengths: IntArray, context: IntArray, ids: IntArray,
+    positions: IntArray, kv_slots: IntArray, sampled: IntArray, sampled_slots: IntArray, shown: IntArray,
+) -> tuple[IntArray, ...]:  # fmt: skip
+    """The parts of a step spread over a layout with room to spare; what is over belongs to `nobody`.
+
+    2 decode rows and a prompt of 3 in a layout of 4 decodes, 6 sequences and 12 rows: rows 0 1 . . 2 3 4 . . . . . of
+    sequences a b . . c ., with 1 1 1 1 3 5 rows.
+    """
+    d, gap = plan.num_decodes, room.decodes - plan.num_decodes
+
+    def spread(values: IntArray, size: int, filler: int) -> IntArray:
+        out = np.full((*values.shape[:-1], size), filler, dtype=np.int64)
+        out[..., :d] = values[..., :d]
+        out[..., d + gap : values.shape[-1] + gap] = values[..., d:]
+        return out
+
+    counts = spread(lengths, room.sequences, 0)
+    counts[: room.decodes] = 1
+    if room.sequences > room.decodes:
+        counts[-1] += room.rows - int(counts.sum())
+    moved = np.where(sampled < d, sampled, sampled + gap)
+    dense = np.full(room.feature_rows, -1, dtype=np.int64)
+    if len(shown):
+        dense[shown + gap] = shown + gap
+    padded = [np.full(room.sampled, filler, dtype=np.int64) for filler in (0, nobody)]
+    padded[0][: len(moved)], padded[1][: len(moved)] = moved, sampled_slots
     return (
-        whole.split_with_sizes([len(part) for part in words]),
-        half.view(torch.int32)[: sum(sizes)].split_with_sizes(sizes),
-    )
+        spread(slots, room.sequences, nobody), counts, spread(context, room.sequences, 0),
+        spread(ids, room.rows, 0), spread(positions, room.rows, 0), spread(kv_slots, room.rows, 0), *padded, dense,
+    )  # fmt: skip

@@ -1,33 +1,41 @@
 """Requests of ids and pictures become ids, one step at a time; knows no text, no HTTP and no threads.
 
-    submit --> scheduler.plan --> runner.run --> scheduler.commit --> TokenOuts        abort: in any state
+    submit --> scheduler.plan --> runner.launch ... runner.read --> scheduler.commit --> TokenOuts
+    abort: in any state
 
 A step is one pass over whatever rows its plan names: one token of each running sequence, and pieces of the prompts and
 pictures of others. Sequences share the pass and what is equal in their prompts, and nothing else: each gets the tokens
-that it would get alone.
+that it would get alone. Where steps run beside the host, the next one is launched before this one's tokens are read.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
 from saccade.cache.blocks import BlockLedger
 from saccade.cache.features import FeatureLedger
-from saccade.engine import memory
-from saccade.engine.plan import Event, Limits, StepPlan
+from saccade.engine.memory import feature_bytes_per_token, plan_memory
+from saccade.engine.options import EngineOptions
+from saccade.engine.plan import MAX_ROWS, Event, Limits, StepPlan
 from saccade.engine.request import EngineRequest, for_scheduler
-from saccade.engine.runner import Runner, StepResult
+from saccade.engine.runner import Launched, Runner, StepResult
 from saccade.engine.scheduler import Scheduler
 from saccade.errors import SaccadeError
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.types import StageTimes, TokenOut
+from saccade.types import EngineStats, StageTimes, TokenOut
 
 logger = logging.getLogger(__name__)
+
+MAX_RUNNING = {"cuda": 256, "cpu": 32}
+"""Sequences at once, unless the owner decides."""
+WHOLE = 1 << 40
+"""A budget that cuts nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,53 +58,54 @@ class Engine:
         model: Qwen3VL,
         *,
         stop_ids: Iterable[int],
-        max_context: int,
-        max_running: int = 8,
         num_valid_ids: int | None = None,
-        num_blocks: int | None = None,
-        feature_bytes: int = 256 * 2**20,
-        host_feature_bytes: int = 0,
-        prefix_cache: bool = True,
-        feature_cache: bool = True,
-        **pace: int,
+        options: EngineOptions | None = None,
+        **limits: int,
     ) -> None:
-        """`max_context`: tokens of prompt and answer together. Ids from `num_valid_ids` on are never chosen.
-
-        `num_blocks`: blocks of keys and values; None: what the running sequences can need, as far as memory allows
-        (see `memory.default_blocks`). `feature_bytes`, `host_feature_bytes`: features of pictures kept on the device
-        and in host memory. Without the caches nothing outlives its last reader. `pace`: other fields of `Limits`.
-        """
-        self.max_context = max_context
-        self.max_running = max_running
+        """Ids from `num_valid_ids` on are never chosen. `limits`: fields of `Limits` that are not left to the device.
+        Raises SettingsError when the device is too small for the options."""
+        options = options or EngineOptions()
+        device = model.device.type
+        self.max_context = options.max_context or model.config.text.max_position_embeddings
+        self.max_running = options.max_running or MAX_RUNNING[device]
         vocabulary = model.config.text.vocab_size
         valid = min(num_valid_ids or vocabulary, vocabulary)
         self._stop_ids = tuple(sorted(id for id in stop_ids if id < valid))
-        num_blocks = num_blocks or memory.default_blocks(model, max_context=max_context, max_running=max_running)
-        limits = Limits(
-            num_blocks=num_blocks,
-            max_running=max_running,
-            max_context=max_context,
-            vision_blocks=model.config.vision.depth,
-            **pace,
+        self.memory = plan_memory(model, options, max_context=self.max_context, max_running=self.max_running)
+        chosen = Limits(
+            **{
+                "num_blocks": self.memory.num_blocks,
+                "max_running": self.max_running,
+                "max_context": self.max_context,
+                "vision_blocks": model.config.vision.depth,
+            }
+            | ({} if options.slices else {"vision_work": WHOLE, "mixed_rows": MAX_ROWS})
+            | limits
         )
         self._scheduler = Scheduler(
-            limits,
-            BlockLedger(num_blocks, prefix_cache=prefix_cache),
+            chosen,
+            BlockLedger(chosen.num_blocks, prefix_cache=options.prefix_cache),
             FeatureLedger(
-                bytes_per_token=memory.feature_bytes_per_token(model),
-                gpu_bytes=feature_bytes,
-                host_bytes=host_feature_bytes,
-                keep=feature_cache,
+                bytes_per_token=feature_bytes_per_token(model),
+                gpu_bytes=self.memory.features,
+                host_bytes=self.memory.host_features,
+                keep=options.feature_cache,
             ),
         )
         self._runner = Runner(
             model,
-            num_blocks=num_blocks,
-            max_running=max_running,
-            max_context=max_context,
+            num_blocks=chosen.num_blocks,
+            max_running=self.max_running,
+            max_context=self.max_context,
             stop_ids=self._stop_ids,
             num_valid_ids=valid,
+            graphs=options.graphs,
         )
+        overlap = device == "cuda" if options.overlap is None else options.overlap
+        self._ahead = 2 if overlap else 1
+        self._under_way: deque[tuple[Launched, float]] = deque()
+        """Steps that have been launched and not read, and when they were planned."""
+        self._num_steps = 0
         self._stages: dict[str, _Stages] = {}
         """Of the requests that have given no token yet."""
         self._aborted: list[str] = []
@@ -104,7 +113,7 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step would do or tell anything."""
-        return bool(self._aborted) or self._scheduler.has_work
+        return bool(self._aborted or self._under_way) or self._scheduler.has_work
 
     def submit(self, request: EngineRequest) -> None:
         """Queue a request. Raises ContextLengthError when its prompt leaves no room for an answer; an answer that
@@ -122,7 +131,7 @@ class Engine:
             self._aborted.append(request_id)
 
     def step(self) -> list[TokenOut]:
-        """Run one plan; what came of it.
+        """Launch one plan, and read the oldest under way if no more may be; what came of that one.
 
         A failure of one sequence or of its pictures, memory included, ends that sequence with finish_reason "error".
         Only a lost device raises (torch.AcceleratorError): the engine is of no use from then on.
@@ -130,25 +139,53 @@ class Engine:
         out = [TokenOut(id, None, finish_reason="abort") for id in self._aborted]
         self._aborted.clear()
         began = time.perf_counter()
-        plan = self._scheduler.plan()
-        result = self._runner.run(plan)
-        self._note(plan, result, began)
-        out.extend(self._told(event, result) for event in self._scheduler.commit(result.output))
+        idle = True
+        if self._scheduler.has_plan:
+            plan = self._scheduler.plan()
+            self._admitted(plan, began)
+            self._under_way.append((self._runner.launch(plan), began))
+            idle = plan.is_empty
+        if self._under_way and (idle or len(self._under_way) == self._ahead):
+            launched, _ = self._under_way.popleft()
+            out.extend(self._read(launched))
         return out
 
-    def _note(self, plan: StepPlan, result: StepResult, began: float) -> None:
-        """Keep the times of those that wait for their first token, and log what went wrong for no known reason."""
-        for admitted in plan.admitted:
-            stages = self._stages.get(admitted.id)
-            if stages and stages.admitted is None:
-                stages.admitted = began
-        for part, milliseconds in zip(plan.encodes, result.slice_times, strict=True):
+    def stats(self) -> EngineStats:
+        """Counters and levels since the start."""
+        scheduler = self._scheduler
+        features = scheduler.encoder.features
+        return EngineStats(
+            running=scheduler.num_running,
+            waiting=scheduler.num_waiting,
+            steps=self._num_steps,
+            preemptions=scheduler.num_preemptions,
+            kv_blocks_used=len(scheduler.blocks.held()),
+            kv_blocks=scheduler.blocks.total,
+            feature_bytes_used=features.gpu_used,
+            host_feature_bytes_used=features.host_used,
+            prefix_hits=scheduler.blocks.counters.hits,
+            feature_counters=asdict(features.counters),
+            memory={name: value for name, value in asdict(self.memory).items() if name != "num_blocks"},
+        )
+
+    def _read(self, launched: Launched) -> list[TokenOut]:
+        """Wait for a step; what came of it."""
+        result = self._runner.read(launched)
+        self._num_steps += 1
+        for part, milliseconds in zip(launched.plan.encodes, result.slice_times, strict=True):
             for id in {unit.id for unit in part.units}:
                 if id in self._stages:
                     self._stages[id].vision += milliseconds
         for error in result.errors:
             if not isinstance(error, SaccadeError | torch.OutOfMemoryError):
                 logger.warning("A step failed in part: %s", error, exc_info=error)
+        return [self._told(event, result) for event in self._scheduler.commit(result.output)]
+
+    def _admitted(self, plan: StepPlan, began: float) -> None:
+        for admitted in plan.admitted:
+            stages = self._stages.get(admitted.id)
+            if stages and stages.admitted is None:
+                stages.admitted = began
 
     def _told(self, event: Event, result: StepResult) -> TokenOut:
         """An event for the caller, with what the runner knows of its token."""

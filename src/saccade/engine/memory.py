@@ -1,17 +1,42 @@
-"""How much memory keys, values and features take, and how much there is; a model comes in, bytes and blocks go out."""
+"""How much memory keys, values, features and activations take, and how much there is; a model and the owner's wishes
+come in, bytes and blocks go out."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from saccade.cache.blocks import BLOCK
+from saccade.engine.options import EngineOptions
+from saccade.engine.plan import MAX_ROWS
+from saccade.errors import SettingsError
 from saccade.model.qwen3vl import Qwen3VL
 
-SHARE = 0.5
-"""Of the memory that is free once the model is loaded, what keys and values may take unless the caller decides."""
+CPU_SHARE = 0.5
+"""Of the memory that is free once the model is loaded, what keys and values may take on a CPU."""
+CPU_FEATURES = 256 * 2**20
+GPU_FEATURES = 1 / 20
+"""Of the whole memory of a GPU, for features of pictures."""
+GRAPHS = 640 * 2**20
+"""What captured steps keep: their activations, and the driver's description of some 100 graphs."""
+MOST_PATCHES = 16384
+"""Patches of the largest picture: 4,194,304 pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes, and blocks of keys and values."""
+
+    weights: int
+    kv: int
+    features: int
+    host_features: int
+    activations: int
+    """Kept free for the largest step, graphs included; on a CPU not counted."""
+    num_blocks: int
 
 
 def block_bytes(model: Qwen3VL) -> int:
@@ -39,10 +64,48 @@ def free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def default_blocks(model: Qwen3VL, *, max_context: int, max_running: int) -> int:
-    """Blocks for `max_running` sequences of `max_context` tokens and for block 0, but at most SHARE of what is free.
+def activation_bytes(model: Qwen3VL) -> int:
+    """Of the largest encode (MOST_PATCHES patches: input, sum, norm, q k v, attention and inner width, in the model's
+    type, and levels on the way) and the largest forward pass behind each other, a tenth added for what the allocator
+    cannot use. 2B in bf16: 0.56 and 0.50 GB."""
+    vision, text = model.config.vision, model.config.text
+    inner, size = text.intermediate_size, model.dtype.itemsize
+    patch = 8 * vision.hidden_size + 2 * vision.intermediate_size + 768
+    row = 6 * text.hidden_size + 3 * inner + (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
+    return int(1.1 * size * (MOST_PATCHES * patch + MAX_ROWS * row))
 
-    On a CPU memory is taken when it is first written, so that blocks nobody needs cost nothing.
+
+def plan_memory(model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int) -> MemoryPlan:
+    """What goes where. Raises SettingsError when the device is too small for what is wished.
+
+    On a CPU memory is taken when it is first written, so that blocks nobody needs cost nothing; there are as many as
+    the running sequences can need. A GPU's share is taken whole, since the prefix cache makes use of all of it.
     """
-    wanted = 1 + max_running * -(-max_context // BLOCK)
-    return max(2, min(wanted, int(SHARE * free_bytes(model.device)) // block_bytes(model)))
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    device, block = model.device, block_bytes(model)
+    one = 1 + -(-max_context // BLOCK)
+    if device.type != "cuda":
+        features = CPU_FEATURES if options.feature_cache_bytes is None else options.feature_cache_bytes
+        num = min(1 + max_running * (one - 1), int(CPU_SHARE * free_bytes(device)) // block)
+        if options.kv_cache_bytes is not None:
+            num = options.kv_cache_bytes // block
+        activations = 0
+    else:
+        free, total = torch.cuda.mem_get_info(device)
+        features = int(GPU_FEATURES * total) if options.feature_cache_bytes is None else options.feature_cache_bytes
+        activations = activation_bytes(model) + (GRAPHS if options.graphs else 0)
+        room = int(options.gpu_memory_utilization * total) - (total - free) - activations - features
+        num = (room if options.kv_cache_bytes is None else options.kv_cache_bytes) // block
+        if options.kv_cache_bytes is not None and num * block + activations + features > free:
+            raise SettingsError(
+                f"The device has {free} bytes free; keys and values of {num * block}, features of {features} and "
+                f"{activations} for the work itself do not fit.",
+                param="kv_cache_memory",
+            )
+    if num < 2:
+        raise SettingsError(
+            f"There is no room for keys and values: one block takes {block} bytes, two are needed.",
+            param="gpu_memory_utilization" if options.kv_cache_bytes is None else "kv_cache_memory",
+            hint="Raise --gpu-memory-utilization or --kv-cache-memory, or lower --feature-cache-memory.",
+        )
+    return MemoryPlan(weights, num * block, features, options.host_feature_cache_bytes, activations, num)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """None stands for "as the device suggests" (see engine.memory). The switches exist to measure what a part is worth."""
+    """None stands for "as the device suggests"; the switches are there to measure what a part is worth."""
 
     max_context: int | None = None
     """Tokens of prompt and answer together; None: what the model was made for."""

@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple
 
 from saccade.types import FinishReason
 
+MAX_ROWS = 8192
+
 # --- what comes in ---------------------------------------------------------------------------------------------------
 
 
@@ -34,7 +36,7 @@ class Limits:
     """Sequences on the device at once, which is also the number of slots."""
     max_context: int = 32768
     """Tokens of prompt and answer together."""
-    max_rows: int = 8192
+    max_rows: int = MAX_ROWS
     """Prompt rows of one step while no stream is waiting for its next token."""
     mixed_rows: int = 512
     """Prompt rows of one step that also decodes, so that running streams do not wait; see `relief`."""

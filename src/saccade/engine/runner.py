@@ -1,10 +1,13 @@
 """A StepPlan becomes tokens: the runner owns everything that lies on the device and does what the plan says, in the
-order of its fields; plans come in, StepOutputs go out.
+order of its fields; plans come in, StepResults go out.
+
+    launch(plan) -> Launched      everything is in the device's queue
+    read(Launched) -> StepResult  waits for it; one more plan may have been launched in between
 
 What may never enter here:
 - decisions about memory, order or who is served: the scheduler and the ledgers make them;
 - text, HTTP, settings, logging;
-- a wait for the device between the plan and the sampled ids; they are read once, at the end of `run`;
+- a wait for the device anywhere but in `read`;
 - arithmetic of a layer (model/), of an op (kernels/), of a choice (sampler), of packing (batch).
 """
 
@@ -12,16 +15,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saccade.cache.blocks import BLOCK
-from saccade.engine.batch import Slots, StepInputs
+from saccade.engine.batch import Layout, Packed, Slots, StepInputs, sampled_slots
+from saccade.engine.graphs import Graphs, Passed
 from saccade.engine.plan import Admitted, EncodeSlice, EncodeUnit, Move, StepOutput, StepPlan
 from saccade.engine.request import EngineRequest
 from saccade.engine.sampler import Choice, Choices, Sampler, choose
+from saccade.engine.staging import Fetched, Staging
 from saccade.errors import SaccadeError
 from saccade.kernels import AttentionBatch
 from saccade.model.qwen3vl import Qwen3VL
@@ -44,6 +51,20 @@ class StepResult:
     """What was raised and told in one sentence."""
 
 
+@dataclass(slots=True, eq=False)
+class Launched:
+    """A plan in the device's queue."""
+
+    plan: StepPlan
+    choices: Choices | None = None
+    facts: Fetched | None = None
+    slices: list[tuple[Any, Any]] = field(default_factory=list)
+    """Marks before and after each encode slice."""
+    failed_jobs: dict[int, Exception] = field(default_factory=dict)
+    failure: Exception | None = None
+    """Of the forward pass."""
+
+
 class Runner:
     """Runs plans on one device. Its memory for keys and values is taken at once: [2, layers, num_blocks, BLOCK, Hk,
     D]. Features come and go with the plans."""
@@ -57,7 +78,9 @@ class Runner:
         max_context: int,
         stop_ids: tuple[int, ...],
         num_valid_ids: int,
+        graphs: bool = True,
     ) -> None:
+        """`graphs`: capture steps, on a CUDA device; all of them are ready when this returns."""
         text = model.config.text
         shape = (2, text.num_hidden_layers, num_blocks, BLOCK, text.num_key_value_heads, text.head_dim)
         self._model = model
@@ -66,10 +89,10 @@ class Runner:
         self._num_valid_ids = num_valid_ids
         self._kv = torch.zeros(shape, dtype=model.dtype, device=self._device)
         self._keys, self._values = list(self._kv[0]), list(self._kv[1])
-        self._last_ids = torch.zeros(max_running, dtype=torch.int64, device=self._device)
+        self._slots = Slots(max_running, max_context, self._device)
+        self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
         """The id sampled last in each slot."""
         self._samplers: list[Sampler | None] = [None] * max_running
-        self._slots = Slots(max_running, max_context)
         self._requests: dict[str, EngineRequest] = {}
         self._features: dict[bytes, Tensor] = {}
         """[1+L, tokens, E] of each unit, on the device."""
@@ -77,7 +100,11 @@ class Runner:
         """The same in host memory."""
         self._jobs: dict[int, Encoding] = {}
         """Between two slices."""
+        self._staging = Staging(self._device)
         self._angles = self._all_angles(max_context)
+        self._graphs: Graphs | None = None
+        if graphs and self._device.type == "cuda":
+            self._capture(Graphs(max_running, max_context))
 
     def add(self, request: EngineRequest) -> None:
         """Hold what plans will ask of this request: pixels, positions, sampling."""
@@ -87,10 +114,16 @@ class Runner:
         """A request has ended; no later plan computes rows for it."""
         del self._requests[request_id]
 
+    @property
+    def kv_bytes(self) -> int:
+        """Of keys and values."""
+        return self._kv.nbytes
+
     @torch.inference_mode()
-    def run(self, plan: StepPlan) -> StepResult:
-        """Obey a plan. A failure is told in the output, of one job or of the sequences in `rows`; only a lost device
-        raises (torch.AcceleratorError)."""
+    def launch(self, plan: StepPlan) -> Launched:
+        """Obey a plan; nothing waits for the device. A failure is kept for `read`; only a lost device raises
+        (torch.AcceleratorError)."""
+        launched = Launched(plan)
         for left in plan.left:
             self._samplers[left.slot] = None
         for admitted in plan.admitted:
@@ -99,22 +132,37 @@ class Runner:
             self._move(move)
         for job in plan.cancelled:
             self._jobs.pop(job, None)
-        failures: dict[int, Exception] = {}
-        times = tuple(self._encode(part, failures) for part in plan.encodes)
+        for part in plan.encodes:
+            before = self._mark()
+            self._encode(part, launched.failed_jobs)
+            launched.slices.append((before, self._mark()))
+        if plan.rows:
+            try:
+                launched.choices = self._forward(plan)
+                if launched.choices is not None:
+                    launched.facts = self._staging.fetch(launched.choices.facts)
+            except torch.AcceleratorError:
+                raise
+            except Exception as error:
+                launched.failure = error
+        return launched
+
+    def read(self, launched: Launched) -> StepResult:
+        """Wait for a plan that was launched, and what came of it. Raises torch.AcceleratorError when the device is
+        lost."""
+        plan, failures = launched.plan, launched.failed_jobs
         failed_jobs = {job: _sentence(error) for job, error in failures.items()}
         errors = tuple(failures.values())
-        try:
-            choices = self._forward(plan) if plan.rows else None
-            told = choices.read() if choices else []
-        except torch.AcceleratorError:
-            raise
-        except Exception as error:
+        if launched.failure is not None:
             # Whose fault it was cannot be told, and keys and values of these rows are incomplete.
-            failed = {row.id: _sentence(error) for row in plan.rows}
+            failed = {row.id: _sentence(launched.failure) for row in plan.rows}
             none = sum(row.samples for row in plan.rows)
             output = StepOutput(plan.step, (0,) * none, failed, failed_jobs)
-            return StepResult(output, (None,) * none, times, (*errors, error))
-        return StepResult(_output(plan, told, failed_jobs), tuple(told), times, errors)
+            return StepResult(output, (None,) * none, self._times(launched), (*errors, launched.failure))
+        told: list[Choice | None] = []
+        if launched.choices is not None and launched.facts is not None:
+            told = launched.choices.told(launched.facts.wait())
+        return StepResult(_output(plan, told, failed_jobs), tuple(told), self._times(launched), errors)
 
     def _admit(self, admitted: Admitted) -> None:
         request = self._requests[admitted.id]
@@ -136,15 +184,15 @@ class Runner:
         if features is None:
             return
         if move.kind == "demote":
-            target[move.key] = features.to("cpu")
+            pinned = torch.empty(features.shape, dtype=features.dtype, pin_memory=features.is_cuda)
+            target[move.key] = pinned.copy_(features, non_blocking=True)
         elif move.kind == "promote":
-            target[move.key] = features.to(self._device)
+            target[move.key] = features.to(self._device, non_blocking=True)
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
-    def _encode(self, part: EncodeSlice, failures: dict[int, Exception]) -> float:
-        """One slice of a job, and its milliseconds. What goes wrong ends the job and is kept in `failures`."""
-        began = self._clock()
+    def _encode(self, part: EncodeSlice, failures: dict[int, Exception]) -> None:
+        """One slice of a job. What goes wrong ends the job and is kept in `failures`."""
         tower = self._model.visual
         try:
             if part.first == 0:
@@ -153,7 +201,7 @@ class Runner:
                 self._jobs[part.job] = tower.begin(pixels, [(1, height, width) for _, height, width in grids])
             encoding = self._jobs.get(part.job)
             if encoding is None:  # it failed in an earlier step
-                return 0.0
+                return
             tower.encode_slice(encoding, part.last)
             if part.last == len(tower.blocks):
                 del self._jobs[part.job]
@@ -163,13 +211,12 @@ class Runner:
         except Exception as error:
             self._jobs.pop(part.job, None)
             failures[part.job] = error
-        return (self._clock() - began) * 1e3
 
     def _pixels(self, unit: EncodeUnit) -> Tensor:
         """uint8 [1 or 2, H, W, 3] of a still or a temporal patch, on the device."""
         picture = self._requests[unit.id].pictures[unit.picture]
         frames = picture.pixels if len(picture.pixels) == 1 else picture.pixels[2 * unit.patch : 2 * unit.patch + 2]
-        return torch.tensor(frames).to(self._device, non_blocking=True)
+        return self._staging.pixels(frames, self._device)
 
     def _keep(self, units: tuple[EncodeUnit, ...], features: Tensor) -> None:
         """features [1+L, M, E] of all units, one after the other, each in memory of its own."""
@@ -183,32 +230,92 @@ class Runner:
     # --- tokens ------------------------------------------------------------------------------------------------------
 
     def _forward(self, plan: StepPlan) -> Choices | None:
-        """All rows through the decoder, and the choices of those that sample; nothing waits for the device."""
-        language = self._model.language
-        inputs = self._slots.build(plan, self._device)
-        if len(inputs.fresh_blocks):
-            # Rows behind the last key of a sequence are read with a weight of 0, and 0 times NaN is NaN.
-            self._kv.index_fill_(2, inputs.fresh_blocks, 0)
-        if count := len(inputs.decode_slots):
-            torch.index_select(self._last_ids, 0, inputs.decode_slots, out=inputs.ids[:count])
-        x = language.embed(inputs.ids)
-        if plan.num_decodes == plan.num_rows:
-            cos, sin = (table.index_select(0, inputs.positions[0]) for table in self._angles)
+        """All rows through the decoder, and the choices of those that sample."""
+        graphs, step = self._graphs, None
+        inputs = self._slots.next(plan)
+        if inputs is not None:
+            passed, slots = self._pass(inputs, None), inputs.sampled_slots
         else:
-            cos, sin = language.rotary(inputs.positions)
-        deepstack = rows = None
-        if inputs.features:
-            shown, rows = self._shown(inputs), inputs.feature_rows
-            x = x.index_copy_(0, rows, shown[0])
-            deepstack = shown[1:]
-        attend = _PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
-        hidden = language.forward(x, attend, deepstack, rows)
+            room = graphs.room_for(plan) if graphs else None
+            step = self._slots.pack(plan, room)
+            packed = self._staging.send(step.array)
+            fresh, slots = self._slots.learn(packed, step), sampled_slots(packed, step.layout)
+            parts = self._shown_parts(step)
+            if graphs and room:
+                for shown, part in zip(step.features, parts, strict=True):
+                    self._shown[:, shown.row : shown.row + shown.length].copy_(part)
+                passed = graphs.replay(room)
+            else:
+                if len(fresh):
+                    # Rows behind the last key of a sequence may be read with a weight of 0, and 0 times NaN is NaN.
+                    self._kv.index_fill_(2, fresh, 0)
+                inputs = self._slots.inputs(packed, step.layout)
+                passed = self._pass(inputs, torch.cat(parts, dim=1) if parts else None)
+                self._slots.keep(plan, inputs)
         samplers = [sampler for row in plan.rows if row.samples and (sampler := self._samplers[row.slot])]
         if not samplers:
             return None
-        choices = choose(samplers, language.head(hidden[inputs.sampled_rows]))
-        self._last_ids.index_copy_(0, inputs.sampled_slots, choices.ids)
+        count = len(samplers)
+        plain = all(sampler.is_plain for sampler in samplers)
+        ids, peaks = passed.ids[:count], passed.peaks[:count]
+        choices = choose(samplers, passed.logits[:count], self._model.ops, greedy=(ids, peaks))
+        if not plain:
+            self._last_ids.index_copy_(0, slots[:count], choices.ids)
         return choices
+
+    def _pass(self, inputs: StepInputs, shown: Tensor | None) -> Passed:
+        """One forward pass, as it is or captured. shown [1+L, R, E]: features of the rows that show a picture."""
+        language, ops, rows = self._model.language, self._model.ops, inputs.feature_rows
+        if count := inputs.attention.num_decodes:
+            torch.index_select(self._last_ids, 0, inputs.sequence_slots[:count], out=inputs.ids[:count])
+        x = language.embed(inputs.ids)
+        if inputs.only_decodes:
+            cos, sin = (table.index_select(0, inputs.positions[0]) for table in self._angles)
+        else:
+            cos, sin = language.rotary(inputs.positions)
+        deepstack = None
+        if shown is not None:
+            deepstack = shown[1:]
+            if len(rows) == len(x):
+                x = torch.where((rows >= 0)[:, None], shown[0], x)
+            else:
+                x = x.index_copy_(0, rows, shown[0])
+        attend = _PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
+        hidden = language.forward(x, attend, deepstack, rows)
+        logits = language.head(hidden.index_select(0, inputs.sampled_rows))
+        if not len(logits):
+            return Passed(logits, inputs.sampled_slots, logits.new_empty(0, dtype=torch.float32))
+        ids, peaks = ops.greedy(logits, self._num_valid_ids)
+        self._last_ids.index_copy_(0, inputs.sampled_slots, ids)
+        return Passed(logits, ids, peaks)
+
+    def _shown_parts(self, step: Packed) -> list[Tensor]:
+        """Features [1+L, length, E] of each run of rows that show a picture; zeros for what was never encoded."""
+        levels, width = 1 + len(self._model.visual.deepstack_mergers), self._model.config.text.hidden_size
+        parts = []
+        for key, _, offset, length in step.features:
+            features = self._features.get(key)
+            if features is None:
+                features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._device)
+                parts.append(features.expand(levels, length, width))
+            else:
+                parts.append(features[:, offset : offset + length])
+        return parts
+
+    @torch.inference_mode()
+    def _capture(self, graphs: Graphs) -> None:
+        """Every layout, reading its inputs where `Staging` puts them and features where `_forward` copies them."""
+        levels, width = 1 + len(self._model.visual.deepstack_mergers), self._model.config.text.hidden_size
+        most = max(layout.rows for layout in graphs.layouts())
+        self._shown = torch.zeros(levels, most, width, dtype=self._model.dtype, device=self._device)
+        for layout in graphs.layouts():
+            packed = self._staging.send(self._slots.empty(layout))
+            shown = self._shown[:, : layout.rows] if layout.feature_rows else None
+            graphs.capture(layout, partial(self._captured_step, packed, layout, shown))
+        self._graphs = graphs
+
+    def _captured_step(self, packed: Tensor, layout: Layout, shown: Tensor | None) -> Passed:
+        return self._pass(self._slots.inputs(packed, layout), shown)
 
     @torch.inference_mode()
     def _all_angles(self, max_context: int) -> tuple[Tensor, Tensor]:
@@ -217,24 +324,23 @@ class Runner:
         places = torch.arange(max_context + 1, device=self._device)
         return self._model.language.rotary(places.expand(3, -1))
 
-    def _shown(self, inputs: StepInputs) -> Tensor:
-        """Features [1+L, R, E] of the rows that show a picture; zeros for what was never encoded."""
-        levels, width = 1 + len(self._model.visual.deepstack_mergers), self._model.config.text.hidden_size
-        parts = []
-        for key, _, offset, length in inputs.features:
-            features = self._features.get(key)
-            if features is None:
-                features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._device)
-                parts.append(features.expand(levels, length, width))
-            else:
-                parts.append(features[:, offset : offset + length])
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    # --- time --------------------------------------------------------------------------------------------------------
 
-    def _clock(self) -> float:
-        """Seconds, once the device has done all it was asked; for encode slices only."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+    def _mark(self) -> Any:
+        """A point in time of the device."""
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def _times(self, launched: Launched) -> tuple[float, ...]:
+        """Milliseconds of each encode slice."""
+        if self._device.type != "cuda":
+            return tuple((after - before) * 1e3 for before, after in launched.slices)
+        for _, after in launched.slices[-1:]:
+            after.synchronize()
+        return tuple(before.elapsed_time(after) for before, after in launched.slices)
 
 
 class _PagedAttention:

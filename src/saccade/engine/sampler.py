@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saccade.kernels import Ops
 from saccade.types import SamplingParams, TokenLogprob
 
 GREEDY_BELOW = 1e-5
@@ -118,7 +119,10 @@ class Choices:
 
     def read(self) -> list[Choice | None]:
         """Wait for the device, once. None for a row whose distribution is not one (NaN or infinite logits)."""
-        facts: list[float] = self.facts.tolist()
+        return self.told(self.facts.tolist())
+
+    def told(self, facts: list[float]) -> list[Choice | None]:
+        """The same of facts that have been read."""
         count, choices = len(self.sizes), list[Choice | None]()
         at = 2 * count
         for row, size in enumerate(self.sizes):
@@ -127,11 +131,14 @@ class Choices:
         return choices
 
 
-def choose(samplers: Sequence[Sampler], logits: Tensor) -> Choices:
+def choose(
+    samplers: Sequence[Sampler], logits: Tensor, ops: Ops, *, greedy: tuple[Tensor, Tensor] | None = None
+) -> Choices:
     """The next token of each of S sequences from the model's `logits` [S, V]: plain ones all at once, the others one
     by one."""
     logits = logits.float()
-    peaks, ids = logits[:, : samplers[0].num_valid_ids].max(1)
+    ids, peaks = greedy or ops.greedy(logits, samplers[0].num_valid_ids)
+    ids = ids.clone()
     facts: list[Tensor] = []
     sizes = []
     for row, sampler in enumerate(samplers):

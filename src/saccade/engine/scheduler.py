@@ -83,7 +83,12 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a plan may have something to say, or an output is still to come."""
-        return bool(self._sequences or self._under_way or self._left or not self.encoder.is_idle)
+        return bool(self._under_way or self.has_plan)
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether a plan may have something to say."""
+        return bool(self._sequences or self._left or not self.encoder.is_idle)
 
     @property
     def num_waiting(self) -> int:
