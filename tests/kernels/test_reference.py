@@ -31,10 +31,11 @@ def test_rms_norm_rounds_before_the_weight() -> None:
 
 
 def test_rotation_turns_pairs_by_their_angle() -> None:
-    q, k = torch.randn(4, 3, 8), torch.randn(4, 2, 8)
+    q, k, v = torch.randn(3, 4, 2, 8).unbind()
     angle = torch.randn(4, 4)
     cos, sin = torch.cat((angle, angle), 1).cos(), torch.cat((angle, angle), 1).sin()
-    turned = reference.rope_2d(q, k, cos, sin)
+    *turned, kept = reference.rope_2d(torch.stack((q, k, v), dim=1).flatten(1), cos, sin)
+    assert torch.equal(kept, v)
     for before, after in zip((q, k), turned, strict=True):
         plane = torch.complex(before[..., :4], before[..., 4:]) * torch.polar(torch.ones(4, 4), angle)[:, None]
         torch.testing.assert_close(after, torch.cat((plane.real, plane.imag), -1))
@@ -46,8 +47,8 @@ def test_qk_norm_rope_norms_each_head_then_rotates() -> None:
     q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, angle.cos(), angle.sin(), 1e-6, num_kv_heads=2)
     rows = qkv.view(4, 7, 8)
     norms = reference.rms_norm(rows[:, :3], q_weight, 1e-6), reference.rms_norm(rows[:, 3:5], k_weight, 1e-6)
-    for ours, expected in zip((q, k), reference.rope_2d(*norms, angle.cos(), angle.sin()), strict=True):
-        torch.testing.assert_close(ours, expected)
+    for ours, normed in zip((q, k), norms, strict=True):
+        torch.testing.assert_close(ours, reference.rotate(normed, angle.cos(), angle.sin()))
     assert torch.equal(v, rows[:, 5:])
 
 

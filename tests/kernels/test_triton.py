@@ -198,9 +198,10 @@ def test_segment_attention(lengths: list[int], width: int, dtype: torch.dtype) -
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("heads", "width"), [(2, 16), (3, 24)])
 def test_rope_2d(heads: int, width: int, dtype: torch.dtype) -> None:
-    q, k, _ = draw(5, 3 * heads * width, dtype=dtype).view(-1, 3, heads, width).unbind(1)
+    qkv = draw(5, 3 * heads * width, dtype=dtype)
     cos, sin = draw(2, 5, width).unbind()
-    for out, twin in zip(vision.rope_2d(q, k, cos, sin), reference.rope_2d(q, k, cos, sin), strict=True):
+    twins = reference.rope_2d(qkv.clone(), cos, sin)
+    for out, twin in zip(vision.rope_2d(qkv, cos, sin), twins, strict=True):
         agree(out, twin)
 
 
@@ -261,14 +262,14 @@ def test_early_launch_changes_nothing(rows: int) -> None:
     assert torch.equal(*results)
 
 
-def test_select_takes_the_listed_kernels_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("rms_norm", "layer_norm", "rope_2d", "segment_attention", "patch_rows", "qk_norm_rope_store")
-    monkeypatch.setattr(ops, "TRITON", (*names, "paged_attention"))
-    chosen = ops.select("cuda")
-    assert "paged_attention" in ops.explain(chosen)
-    for name in ops.TRITON:
-        assert getattr(chosen, name).__module__.startswith("saccade.kernels.gpu"), name
-        assert not getattr(ops.select("cpu"), name).__module__.startswith("saccade.kernels.gpu"), name
+def test_select_takes_fast_ops_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = [name for name in ops._fast() if getattr(ops.select("cuda"), name) is ops._fast()[name]]
+    assert set(fast) == set(ops._fast()) - set(ops.SLOWER)
+    for other in (ops.select("cpu"), ops.select("cuda", fused=False)):
+        assert all(getattr(other, name) is getattr(ops._plain(), name) for name in fast)
+    monkeypatch.setattr(ops, "SLOWER", ("rms_norm",))
+    assert ops.select("cuda").rms_norm is reference.rms_norm
+    assert "rms_norm" in ops.explain(ops.select("cuda"))
 
 
 @pytest.mark.slow

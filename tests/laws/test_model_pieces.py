@@ -39,7 +39,7 @@ def _pieces(model: Qwen3VL) -> dict[str, tuple[nn.Module, Callable[..., object],
     block, layer = model.visual.blocks[0], model.language.layers[0]
     patches, rows = torch.randn(32, 64), torch.randn(10, 96)
     return {
-        "block.qkv": (block, block.qkv, (patches, layout.cos, layout.sin)),
+        "block.qkv": (block, block.qkv, (patches, torch.randn(32, 64), layout.cos, layout.sin)),
         "block.finish": (block, block.finish, (patches, torch.randn(32, 2, 32))),
         "merger": (model.visual.merger, model.visual.merger.forward, (patches,)),
         "deepstack": (model.visual.deepstack_mergers[0], model.visual.deepstack_mergers[0].forward, (patches,)),

@@ -104,7 +104,7 @@ class Learner(nn.Module):
             offset = torch.randn(pictures, device=gain.device)[b["picture"].int()] * noise
         speckle = torch.rand((), device=b["rows"].device) * (noise * 0.5)
         blocks = list(visual.blocks)
-        x, cos, sin, q, k, v = self._open_vision(
+        cos, sin, x, q, k, v = self._open_vision(
             b["rows"], b["second"], b["second_at"].long(), b["place"], gain, offset, speckle, blocks[0]
         )
         levels = []
@@ -155,7 +155,7 @@ class Learner(nn.Module):
         angle = angle.flatten(1)
         angle = torch.cat([angle, angle], dim=-1)
         cos, sin = angle.cos(), angle.sin()
-        return (x, cos, sin, *first.qkv(x, cos, sin))
+        return (cos, sin, *first.qkv(x, None, cos, sin))
 
     def _table(self, place: Tensor) -> Tensor:
         """Bilinear sample of the position table with aligned corners (spec 4.1.2), [P, 4] -> [P, D]."""
@@ -184,7 +184,7 @@ class Learner(nn.Module):
         self, layer: DecoderLayer, x: Tensor, attended: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         x = layer.finish(x, attended)
-        logits = self.model.language.head(self.model.language.norm(x)).float()
+        logits = self.model.language.head(x).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
         return (losses * weights).sum() / weights.sum().clamp(min=1), logits.argmax(-1) == targets
 
@@ -202,12 +202,12 @@ class Learner(nn.Module):
 def _block_step(
     block: Any, following: Any, x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, ...]:
-    x = block.finish(x, attended)
-    return (x, *following.qkv(x, cos, sin))
+    opened: tuple[Tensor, ...] = following.qkv(_block_end(block, x, attended), None, cos, sin)
+    return opened
 
 
 def _block_end(block: Any, x: Tensor, attended: Tensor) -> Tensor:
-    out: Tensor = block.finish(x, attended)
+    out: Tensor = torch.add(*block.finish(x, attended))
     return out
 
 

@@ -45,7 +45,8 @@ def add_rows_(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
 
 
 def linear_add(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
-    """x [N, K], weight [E, K], residual [N, E] -> residual + x @ weight^T."""
+    """x [N, K], weight [E, K], residual [N, E] -> residual + x @ weight^T. A fast twin may write into the residual, so
+    that it is of no use any more."""
     return residual + F.linear(x, weight)
 
 
@@ -59,6 +60,11 @@ def norm_gate_up(x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> 
     return reference.silu_mul(norm_linear(x, norm_weight, eps, weight))
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [N, K], weight [O, K], bias [O] -> gelu_tanh(x @ weight^T + bias)."""
+    return reference.gelu_tanh(F.linear(x, weight, bias))
+
+
 def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x, residual [N, E] -> (layer_norm(x + residual), x + residual)."""
     total = x + residual
@@ -67,7 +73,10 @@ def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, ep
 
 def place_rows(x: Tensor, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """x [N, E] plus four entries of table [P, E] at index int64 [N, 4], times weight fp32 [N, 4]; summed in fp32."""
-    return x + torch.einsum("nce,nc->ne", table[index].float(), weight).to(x.dtype)
+    place = weight[:, :1] * table[index[:, 0]]
+    for corner in range(1, 4):
+        place = place + weight[:, corner, None] * table[index[:, corner]]
+    return x + place.to(x.dtype)
 
 
 def greedy(logits: Tensor, num_valid: int) -> tuple[Tensor, Tensor]:

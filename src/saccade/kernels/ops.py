@@ -26,11 +26,13 @@ class Ops:
     add_rows_: Callable[[Tensor, Tensor, Tensor], Tensor]
     experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
-    rope_2d: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-    segment_attention: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
-    gelu_tanh: Callable[[Tensor], Tensor]
+    add_layer_norm: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     gelu_erf: Callable[[Tensor], Tensor]
+    rope_2d: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    segment_attention: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
     patch_rows: Callable[[Tensor, torch.dtype], Tensor]
+    place_rows: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     greedy: Callable[[Tensor, int], tuple[Tensor, Tensor]]
     draw: Callable[[Tensor, int, Tensor, Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
     penalize: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -38,14 +40,34 @@ class Ops:
     """Why these were chosen, for people."""
 
 
-TRITON: tuple[str, ...] = ()
-"""Fields of Ops that Triton performs on a CUDA device: those that were measured there and won. None has been yet."""
+SLOWER: tuple[str, ...] = ()
+"""Fields of Ops that stay with plain torch on a CUDA device, because it was measured to be faster there."""
 
 
-def select(device: torch.device | str) -> Ops:
-    """The ops for a device: plain torch, and on CUDA what TRITON lists (not for training: without gradients)."""
+def select(device: torch.device | str, *, fused: bool = True) -> Ops:
+    """The ops for a device: on CUDA the fast ones, which have no gradients and may write into their inputs where their
+    twins say so; elsewhere, and without `fused`, plain torch, with which a model can also be trained."""
     kind = torch.device(device).type
-    plain = Ops(
+    plain = _plain()
+    if kind != "cuda":
+        return replace(plain, reason=f"plain torch on {kind}")
+    if not fused:
+        return replace(plain, reason="plain torch on cuda, as asked")
+    kept = f"; plain torch: {', '.join(SLOWER)}" if SLOWER else ""
+    chosen = {name: op for name, op in _fast().items() if name not in SLOWER}
+    return replace(plain, **chosen, reason=f"Triton and cuBLAS on cuda{kept}")
+
+
+def prepare(device: torch.device | str) -> None:
+    """Take what the fast ops of a device share; has to come before a graph is captured."""
+    if torch.device(device).type == "cuda":
+        from saccade.kernels.gpu.tickets import tickets
+
+        tickets(torch.empty(0, device=device).device)
+
+
+def _plain() -> Ops:
+    return Ops(
         rms_norm=reference.rms_norm,
         norm_linear=fused.norm_linear,
         norm_gate_up=fused.norm_gate_up,
@@ -55,39 +77,43 @@ def select(device: torch.device | str) -> Ops:
         add_rows_=fused.add_rows_,
         experts=reference.experts,
         layer_norm=reference.layer_norm,
+        add_layer_norm=fused.add_layer_norm,
+        linear_gelu=fused.linear_gelu,
+        gelu_erf=reference.gelu_erf,
         rope_2d=reference.rope_2d,
         segment_attention=reference.segment_attention,
-        gelu_tanh=reference.gelu_tanh,
-        gelu_erf=reference.gelu_erf,
         patch_rows=reference.patch_rows,
+        place_rows=fused.place_rows,
         greedy=fused.greedy,
         draw=fused.draw,
         penalize=fused.penalize,
-        reason=f"plain torch on {kind}; Triton: none",
+        reason="plain torch",
     )
-    if kind != "cuda" or not TRITON:
-        return plain
-    return replace(plain, **_triton(TRITON), reason=f"plain torch on {kind}; Triton: {', '.join(TRITON)}")
 
 
-def _triton(names: tuple[str, ...]) -> dict[str, Any]:
-    """The Triton kernels of these fields; triton is imported here and nowhere earlier."""
-    from saccade.kernels.gpu import attention, pointwise, sampling, vision
+def _fast() -> dict[str, Any]:
+    """The fields that have a fast op on CUDA; triton is imported here and nowhere earlier."""
+    from saccade.kernels.gpu import attention, pointwise, products, sampling, vision
 
-    built: dict[str, Any] = {
+    return {
         "rms_norm": pointwise.rms_norm,
+        "norm_linear": products.norm_linear,
+        "norm_gate_up": products.norm_gate_up,
+        "linear_add": products.linear_add,
+        "qk_norm_rope_store": pointwise.qk_norm_rope_store,
+        "paged_attention": attention.paged_attention,
+        "add_rows_": pointwise.add_rows_,
         "layer_norm": pointwise.layer_norm,
+        "add_layer_norm": pointwise.add_layer_norm,
+        "linear_gelu": products.linear_gelu,
         "rope_2d": vision.rope_2d,
         "segment_attention": vision.segment_attention,
-        "qk_norm_rope_store": pointwise.qk_norm_rope_store,
-        "add_rows_": pointwise.add_rows_,
         "patch_rows": vision.patch_rows,
-        "paged_attention": attention.paged_attention,
+        "place_rows": vision.place_rows,
         "greedy": sampling.greedy,
         "draw": sampling.draw,
         "penalize": sampling.penalize,
     }
-    return {name: built[name] for name in names}
 
 
 def explain(ops: Ops) -> str:

@@ -45,9 +45,11 @@ def qk_norm_rope(
     return rotate(rms_norm(q, q_weight, eps), cos, sin), rotate(rms_norm(k, k_weight, eps), cos, sin), v
 
 
-def rope_2d(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotate q, k [N, H, d] in fp32 by cos, sin [N, d] fp32 and round back."""
-    return rotate(q.float(), cos, sin).to(q.dtype), rotate(k.float(), cos, sin).to(k.dtype)
+def rope_2d(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv [N, 3 H d] -> q, k, v [N, H, d], where q and k are rotated in fp32 by cos, sin [N, d] fp32 and rounded back.
+    A fast twin may write into qkv."""
+    q, k, v = qkv.view(len(qkv), 3, -1, cos.shape[1]).unbind(1)
+    return rotate(q.float(), cos, sin).to(q.dtype), rotate(k.float(), cos, sin).to(k.dtype), v
 
 
 def segment_attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:

@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         return decoder_rotary(positions, config.mrope_section, config.rope_theta, self.embed_tokens.weight.dtype)
 
     def forward(self, x: Tensor, attend: Attend, deepstack: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """x [N, E] -> [N, E] after the final norm.
+        """x [N, E] -> [N, E] before the final norm; x itself may be overwritten.
 
         deepstack [L, R, E] is added to rows int64 [R] after layers 0 .. L-1. Only the picture tokens of *these* N rows
         count: a prompt cut into chunks brings the slice of features that belongs to its chunk. Negative rows are left
@@ -125,8 +125,9 @@ class Decoder(nn.Module):
             x = layer.finish(x, attend(i, layer.qkv(x), layer.q_norm.weight, layer.k_norm.weight))
             if deepstack is not None and rows is not None and i < deepstack.shape[0]:
                 x = self.ops.add_rows_(x, rows, deepstack[i])
-        return self.ops.rms_norm(x, self.norm.weight, self.norm.eps)
+        return x
 
     def head(self, x: Tensor) -> Tensor:
-        """x [..., E] -> logits [..., V] in the model's type."""
-        return F.linear(x, self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight)
+        """x [N, E] of `forward` -> logits [N, V] in the model's type: the final norm and the head."""
+        weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+        return self.ops.norm_linear(x, self.norm.weight, self.norm.eps, weight)

@@ -132,24 +132,31 @@ class VisionBlock(nn.Module):
         self.linear_fc1 = nn.Linear(width, config.intermediate_size)
         self.linear_fc2 = nn.Linear(config.intermediate_size, width)
 
-    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, D], cos and sin fp32 [N, d] -> q, k, v [N, h, d]; q and k rotated."""
-        normed = self.ops.layer_norm(x, self.norm1.weight, self.norm1.bias, EPS)
-        q, k, v = self.qkv_proj(normed).view(len(x), 3, self.num_heads, -1).unbind(1)
-        q, k = self.ops.rope_2d(q, k, cos, sin)
-        return q, k, v
+    def qkv(self, x: Tensor, pending: Tensor | None, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x [N, D] and what is still to be added to it (`pending` of the block before, if any), cos and sin fp32
+        [N, d] -> (x with that added, q, k, v [N, h, d]); q and k rotated."""
+        if pending is None:
+            normed = self.ops.layer_norm(x, self.norm1.weight, self.norm1.bias, EPS)
+        else:
+            normed, x = self.ops.add_layer_norm(pending, x, self.norm1.weight, self.norm1.bias, EPS)
+        return (x, *self.ops.rope_2d(self.qkv_proj(normed), cos, sin))
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """x [N, D] (what went into qkv) and attended [N, h, d] -> the block's output [N, D]."""
-        x = x + self.proj(attended.flatten(1))
-        normed = self.ops.layer_norm(x, self.norm2.weight, self.norm2.bias, EPS)
-        inner = self.ops.gelu_tanh(self.linear_fc1(normed.to(self.linear_fc1.weight.dtype)))
-        out: Tensor = x + self.linear_fc2(inner).to(x.dtype)
-        return out
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """x [N, D] (the first that qkv gave) and attended [N, h, d] -> (x, pending) [N, D] each, whose sum is the
+        block's output: the norm of the next block adds them on its way."""
+        ops, fc1 = self.ops, self.linear_fc1
+        normed, x = ops.add_layer_norm(self.proj(attended.flatten(1)), x, self.norm2.weight, self.norm2.bias, EPS)
+        inner = ops.linear_gelu(normed.to(fc1.weight.dtype), fc1.weight, fc1.bias)
+        return x, self.linear_fc2(inner).to(x.dtype)
 
 
 class Merger(nn.Module):
-    """Four patches of a block become one token row. The norm runs over each patch, in DeepStack over all four."""
+    """Four patches of a block become one token row. The norm runs over each patch, in DeepStack over all four.
+
+    The four mergers of a tower are no grouped product: their inputs come up at different depths, and holding three of
+    them until the end (3 N D) makes the last slice of a picture the longest one. One merger of a 1024 x 1024 picture
+    fills a GPU by itself (first product 1024 x 4096 x 4096); a group would save about half a wave in the second.
+    """
 
     def __init__(self, config: VisionConfig, ops: Ops, *, norm_after: bool) -> None:
         super().__init__()
@@ -204,11 +211,7 @@ class VisionTower(nn.Module):
 
     def place(self, x: Tensor, layout: VisionLayout) -> Tensor:
         """x [N, D] plus the position table read between its entries; summed in fp32, rounded once."""
-        table = self.pos_embed.weight
-        place = layout.table_weight[:, :1] * table[layout.table_index[:, 0]]
-        for corner in range(1, 4):
-            place = place + layout.table_weight[:, corner, None] * table[layout.table_index[:, corner]]
-        return x + place.to(x.dtype)
+        return self.ops.place_rows(x, self.pos_embed.weight, layout.table_index, layout.table_weight)
 
     def encode(self, x: Tensor, cos: Tensor, sin: Tensor, attend: AttendPatches) -> Tensor:
         """x [N, D] with positions -> [1+L, M, E]: the pooled rows, then one level for each DeepStack tap."""
@@ -252,11 +255,13 @@ class VisionTower(nn.Module):
     ) -> Tensor:
         """Blocks [first, last) over x [N, D]; what DeepStack taps on the way is appended to `levels`."""
         taps = self.config.deepstack_visual_indexes
+        pending: Tensor | None = None
         for i in range(first, last):
             block = self.blocks[i]
             assert isinstance(block, VisionBlock)
-            q, k, v = block.qkv(x, cos, sin)
-            x = block.finish(x, attend(q, k, v))
+            x, q, k, v = block.qkv(x, pending, cos, sin)
+            x, pending = block.finish(x, attend(q, k, v))
             if i in taps:
+                x, pending = x + pending, None
                 levels.append(self.deepstack_mergers[len(levels)](x))
-        return x
+        return x if pending is None else x + pending

@@ -4,6 +4,9 @@
     S sequences     Hq, Hk query and key heads     group = Hq / Hk     D head width, a power of 2
     m keys of a sequence     P parts the keys of a sequence are split into
 
+Sequences that decode split their keys over programs; the others go in tiles of rows, one sequence behind the other.
+How many programs there are depends on shapes and on `max_context` alone, so a graph may be replayed with other lengths.
+
 Scores are kept in base 2 (scaled by log2(e)), so that a softmax needs exp2 alone; a maximum over nothing is -1e30, for
 the difference of two infinities is NaN. Nothing here needs more than tensor cores and 16-byte loads.
 """
@@ -16,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
-from saccade.kernels.gpu.tickets import COUNT, tickets
+from saccade.kernels.gpu.tickets import COUNT, power_of_2, tickets
 
 LOG2E = 1.4426950408889634
 NOTHING = tl.constexpr(-1e30)
@@ -41,6 +44,12 @@ class Tile:
 
 DECODE = Tile()
 PREFILL = Tile(rows=128, keys=64, warps=8, stages=3)
+SHORT = Tile(rows=64, keys=64, warps=4, stages=3)
+"""Of few rows, so that more programs share them."""
+EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
+"""In fp32, where products go without tensor cores."""
+PROGRAMS = 132
+"""Multiprocessors of the device that the choices were made for."""
 
 
 @triton.jit
@@ -62,36 +71,62 @@ def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tens
     assert k.stride()[1:] == v.stride()[1:] == (width, 1), "heads must lie side by side"
     assert k_cache.is_contiguous(), "the cache must be in one piece"
     assert v_cache.is_contiguous(), "the cache must be in one piece"
-    block = triton.next_power_of_2(heads * width)
+    block = power_of_2(heads * width)
     _store[(n,)](k, v, k_cache, v_cache, slots, k.stride(0), v.stride(0), heads * width, block, num_warps=4)
 
 
 @triton.jit
 def _tile(
-    q, k_cache, v_cache, table, base, last, start, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
-    KEYS: tl.constexpr, ROWS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
+    q, acc, high, total, k_cache, v_cache, table, base, last, start, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
+    KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
-    """Online softmax of q [ROWS, D] over keys start .. end, where row r sees keys up to last[r]: the sum of weighted
-    values [ROWS, D], the highest score [ROWS] times `scale`, the sum of weights [ROWS]."""
+    """Online softmax of q [ROWS, D] over keys start .. end, added to what came before: the sum of weighted values
+    [ROWS, D], the highest score [ROWS], the sum of weights [ROWS]. MASKED: row r sees keys up to last[r]; otherwise
+    every row sees all of them, and they are whole tiles."""
     d = tl.arange(0, D)
-    acc = tl.zeros([ROWS, D], tl.float32)
-    high = tl.full([ROWS], NOTHING, tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
     for at in tl.range(start, end, KEYS, num_stages=STAGES):
         key = at + tl.arange(0, KEYS)
-        there = key < end
-        block = tl.load(table + key // BLOCK_SIZE, mask=there, other=0).to(tl.int64)
+        if MASKED:
+            block = tl.load(table + key // BLOCK_SIZE, mask=key < end, other=0).to(tl.int64)
+        else:
+            block = tl.load(table + key // BLOCK_SIZE).to(tl.int64)
         row = (block * BLOCK_SIZE + key % BLOCK_SIZE) * STRIDE + base
-        k = tl.load(k_cache + row[:, None] + d[None, :], mask=there[:, None], other=0.0)
-        score = tl.dot(q, tl.trans(k))
-        score = tl.where(there[None, :] & (key[None, :] <= last[:, None]), score, NOTHING)
+        if MASKED:
+            k = tl.load(k_cache + row[:, None] + d[None, :], mask=(key < end)[:, None], other=0.0)
+            v = tl.load(v_cache + row[:, None] + d[None, :], mask=(key < end)[:, None], other=0.0)
+        else:
+            k = tl.load(k_cache + row[:, None] + d[None, :])
+            v = tl.load(v_cache + row[:, None] + d[None, :])
+        score = tl.dot(q, tl.trans(k), input_precision="ieee")
+        if MASKED:
+            score = tl.where((key < end)[None, :] & (key[None, :] <= last[:, None]), score, NOTHING)
         higher = tl.maximum(high, tl.max(score, 1))
         weight = tl.exp2(score * scale - (higher * scale)[:, None])
         fade = tl.exp2((high - higher) * scale)
         total = total * fade + tl.sum(weight, 1)
-        v = tl.load(v_cache + row[:, None] + d[None, :], mask=there[:, None], other=0.0)
-        acc = tl.dot(weight.to(v.dtype), v, acc * fade[:, None])
+        acc = tl.dot(weight.to(v.dtype), v, acc * fade[:, None], input_precision="ieee")
         high = higher
+    return acc, high, total
+
+
+@triton.jit
+def _seen(
+    q, k_cache, v_cache, table, base, last, start, whole, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
+    KEYS: tl.constexpr, ROWS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """What q [ROWS, D] sees in keys start .. end, of which those before `whole` are whole tiles that all rows see: the
+    sum of weighted values, the highest score times `scale`, the sum of weights."""
+    acc = tl.zeros([ROWS, D], tl.float32)
+    high = tl.full([ROWS], NOTHING, tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    acc, high, total = _tile(
+        q, acc, high, total, k_cache, v_cache, table, base, last, start, whole, scale, STRIDE, D, KEYS, BLOCK_SIZE,
+        STAGES, False,
+    )  # fmt: skip
+    acc, high, total = _tile(
+        q, acc, high, total, k_cache, v_cache, table, base, last, whole, end, scale, STRIDE, D, KEYS, BLOCK_SIZE,
+        STAGES, True,
+    )  # fmt: skip
     return acc, high * scale, total
 
 
@@ -130,8 +165,9 @@ def _decode(
     head = kv_head * GROUP + i
     rows = tl.load(q + s.to(tl.int64) * q_stride + head[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
     last = tl.zeros([ROWS], tl.int32) + length
-    acc, high, total = _tile(
-        rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start, end, scale,
+    whole = start + tl.maximum(end - start, 0) // KEYS * KEYS
+    acc, high, total = _seen(
+        rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start, whole, end, scale,
         HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
     )  # fmt: skip
     row = s.to(tl.int64) * HEADS + head
@@ -156,17 +192,30 @@ def _join_parts(out, partial, marks, D: tl.constexpr, GROUP: tl.constexpr, HEADS
 
 
 @triton.jit
+def _sequence(cu_q, tile, sequences, PLACES: tl.constexpr, WIDE: tl.constexpr):
+    """Which of the sequences a tile of PLACES rows belongs to, each beginning a tile of its own, and which of that
+    sequence's tiles it is; `sequences` or more if it belongs to none. 70 and 10 rows, 64 places: 0, 0, 1."""
+    i = tl.arange(0, WIDE)
+    begin = tl.load(cu_q + i, mask=i < sequences, other=0)
+    tiles = (tl.load(cu_q + i + 1, mask=i < sequences, other=0) - begin + PLACES - 1) // PLACES
+    s = tl.sum((tl.cumsum(tiles, 0) <= tile).to(tl.int32), 0)
+    return s, tile - tl.sum(tl.where(i < s, tiles, 0), 0)
+
+
+@triton.jit(do_not_specialize=["decodes", "sequences"])
 def _prefill(
-    q, k_cache, v_cache, tables, cu_q, lengths, out, scale, q_stride, table_stride,
+    q, k_cache, v_cache, tables, cu_q, lengths, out, scale, q_stride, table_stride, decodes, sequences,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    s, kv_head = tl.program_id(2), tl.program_id(1)
-    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # tiles with the most keys first
-    begin = tl.load(cu_q + s)
-    count = tl.load(cu_q + s + 1) - begin
-    first = tile * (ROWS // GROUP)
-    if first < count:
+    """`sequences` sequences behind the first `decodes`."""
+    kv_head, tile = tl.program_id(1), tl.num_programs(0) - 1 - tl.program_id(0)  # tiles with many keys first
+    s, tile = _sequence(cu_q + decodes, tile, sequences, ROWS // GROUP, WIDE)
+    if s < sequences:
+        s += decodes
+        begin = tl.load(cu_q + s)
+        count = tl.load(cu_q + s + 1) - begin
+        first = tile * (ROWS // GROUP)
         length = tl.load(lengths + s)
         d, i = tl.arange(0, D), tl.arange(0, ROWS)
         place = first + i // GROUP
@@ -176,8 +225,9 @@ def _prefill(
         rows = tl.load(q + row[:, None] * q_stride + head[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
         last = length - count + place
         end = tl.minimum(length, length - count + first + ROWS // GROUP)
-        acc, _, total = _tile(
-            rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, 0, end, scale,
+        whole = tl.maximum(length - count + first + 1, 0) // KEYS * KEYS  # the first row sees so many
+        acc, _, total = _seen(
+            rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, 0, whole, end, scale,
             HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
         )  # fmt: skip
         value = acc / tl.where(total > 0, total, 1.0)[:, None]
@@ -195,7 +245,8 @@ def num_parts(num_sequences: int, num_kv_heads: int, max_context: int, *, progra
 def paged_attention(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch, *, tile: Tile | None = None
 ) -> Tensor:
-    """See `paged.paged_attention`. A step of one row each splits the keys of a sequence over programs.
+    """See `paged.paged_attention`; heads of q side by side, head width and group powers of 2. `tile` is for the
+    decoding sequences if there are any, else for the others.
 
     Decoding, bytes: 4 Hk D m a sequence and layer (Hk D = 1024: 4 KiB a key), and 4 (D + 2) Hq P written and read for
     the parts; operations: 4 Hq D m. At m = 1620 and 4.29 TB/s: 1.55 us a layer, so latency rules below m = 4000.
@@ -203,38 +254,50 @@ def paged_attention(
     800 TFLOP/s; Hq = 32: 24 us.
     """
     num_rows, num_heads, width = q.shape
-    block_size, num_kv_heads = k_cache.shape[1:3]
-    group = num_heads // num_kv_heads
-    assert width & (width - 1) == 0, "head width must be a power of 2"
-    assert group & (group - 1) == 0, "query heads of a key head must be a power of 2"
-    assert q.stride()[1:] == (width, 1), "heads must lie side by side"
-    assert k_cache.is_contiguous(), "the cache must be in one piece"
-    assert v_cache.is_contiguous(), "the cache must be in one piece"
-    assert batch.block_tables.stride(1) == 1, "block tables must have contiguous rows"
+    assert q.stride(1) == width, "heads must lie side by side"
     out = torch.empty(num_rows, num_heads, width, dtype=q.dtype, device=q.device)
-    scale = width**-0.5 * LOG2E
-    num_sequences, table_stride = len(batch.context_lens), batch.block_tables.stride(0)
-    if batch.max_q > 1:
-        tile = tile or PREFILL
-        rows = max(tile.rows, group)
-        grid = (triton.cdiv(batch.max_q, rows // group), num_kv_heads, num_sequences)
-        _prefill[grid](
-            q, k_cache, v_cache, batch.block_tables, batch.cu_q, batch.context_lens, out, scale, q.stride(0),
-            table_stride, width, group, num_heads, rows, tile.keys, block_size, tile.stages, num_warps=tile.warps,
-        )  # fmt: skip
-        return out
-    tile = tile or DECODE
-    parts = tile.parts or num_parts(num_sequences, num_kv_heads, batch.max_context, keys=tile.keys)
-    assert num_sequences * num_kv_heads <= COUNT, "more groups of heads than tickets"
+    decodes, sequences = batch.num_decodes, len(batch.context_lens)
+    if decodes:
+        _launch_decode(q, k_cache, v_cache, batch, out, tile or (EXACT if q.dtype == torch.float32 else DECODE))
+    if sequences > decodes:
+        group = num_heads // k_cache.shape[2]
+        if decodes or not tile:
+            few = (num_rows - decodes) * num_heads < PROGRAMS * PREFILL.rows
+            tile = EXACT if q.dtype == torch.float32 else SHORT if few else PREFILL
+        _launch_prefill(q, k_cache, v_cache, batch, out, tile, group)
+    return out
+
+
+def _launch_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch, out: Tensor, tile: Tile) -> None:
+    _, num_heads, width = q.shape
+    block_size, num_kv_heads = k_cache.shape[1:3]
+    decodes, group = batch.num_decodes, num_heads // num_kv_heads
+    parts = tile.parts or num_parts(decodes, num_kv_heads, batch.max_context, keys=tile.keys)
+    assert decodes * num_kv_heads <= COUNT, "more groups of heads than tickets"
     partial = marks = out
     if parts > 1:
-        partial = torch.empty(num_rows, num_heads, parts, width, dtype=torch.float32, device=q.device)
-        marks = torch.empty(num_rows, num_heads, 2, parts, dtype=torch.float32, device=q.device)
-    _decode[num_sequences, num_kv_heads, parts](
-        q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device), scale,
-        q.stride(0), table_stride, width, group, num_heads, parts, max(tile.rows, group), tile.keys, block_size,
-        tile.stages, tile.joined, tile.early, num_warps=tile.warps, **({"launch_pdl": True} if tile.early else {}),
+        partial = torch.empty(decodes, num_heads, parts, width, dtype=torch.float32, device=q.device)
+        marks = torch.empty(decodes, num_heads, 2, parts, dtype=torch.float32, device=q.device)
+    _decode[decodes, num_kv_heads, parts](
+        q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device),
+        width**-0.5 * LOG2E, q.stride(0), batch.block_tables.stride(0), width, group, num_heads, parts,
+        max(16, group), tile.keys, block_size, tile.stages, tile.joined, tile.early, num_warps=tile.warps,
+        **({"launch_pdl": True} if tile.early else {}),
     )  # fmt: skip
     if parts > 1 and not tile.joined:
-        _join_parts[num_sequences, num_kv_heads](out, partial, marks, width, group, num_heads, parts, num_warps=4)
-    return out
+        _join_parts[decodes, num_kv_heads](out, partial, marks, width, group, num_heads, parts, num_warps=4)
+
+
+def _launch_prefill(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch, out: Tensor, tile: Tile, group: int
+) -> None:
+    num_rows, num_heads, width = q.shape
+    decodes, rows = batch.num_decodes, max(tile.rows, group)
+    sequences = len(batch.context_lens) - decodes
+    # A sequence's last tile may be partly empty: at most one tile for each sequence beyond what the rows fill.
+    tiles = -(-(num_rows - decodes) // (rows // group)) + sequences - 1
+    _prefill[tiles, num_heads // group](
+        q, k_cache, v_cache, batch.block_tables, batch.cu_q, batch.context_lens, out, width**-0.5 * LOG2E, q.stride(0),
+        batch.block_tables.stride(0), decodes, sequences, width, group, num_heads, rows, tile.keys, k_cache.shape[1],
+        tile.stages, power_of_2(sequences), num_warps=tile.warps,
+    )  # fmt: skip

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from saccade.kernels.gpu.tickets import power_of_2
+
 LOG2E = 1.4426950408889634
 NOTHING = tl.constexpr(-1e30)
 
@@ -26,6 +28,50 @@ class Tile:
 
 
 TILE = Tile()
+EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
+"""In fp32, where products go without tensor cores."""
+
+
+@triton.jit
+def _keys(
+    q1, q2, k, v, acc, acc2, high, total, start, end, last, scale, head, k_stride, v_stride,
+    D: tl.constexpr, WIDE: tl.constexpr, REST: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):  # fmt: skip
+    """Online softmax over keys start .. end, added to what came before; without MASKED they are whole tiles. Keys from
+    `last` on are not there."""
+    d = tl.arange(0, WIDE)
+    for at in tl.range(start, end, KEYS, num_stages=STAGES):
+        key = (at + tl.arange(0, KEYS)).to(tl.int64)
+        k_at = k + key[:, None] * k_stride + head * D
+        v_at = v + key[:, None] * v_stride + head * D
+        there = (key < last)[:, None]
+        if MASKED:
+            score = tl.dot(q1, tl.trans(tl.load(k_at + d[None, :], mask=there, other=0.0)), input_precision="ieee")
+        else:
+            score = tl.dot(q1, tl.trans(tl.load(k_at + d[None, :])), input_precision="ieee")
+        if REST > 0:
+            r = WIDE + tl.arange(0, REST)
+            in_head = (r < D)[None, :] & there
+            k2 = tl.load(k_at + r[None, :], mask=in_head, other=0.0)
+            score = tl.dot(q2, tl.trans(k2), score, input_precision="ieee")
+        if MASKED:
+            score = tl.where((key < last)[None, :], score, NOTHING)
+        higher = tl.maximum(high, tl.max(score, 1))
+        weight = tl.exp2(score * scale - (higher * scale)[:, None])
+        fade = tl.exp2((high - higher) * scale)
+        total = total * fade + tl.sum(weight, 1)
+        weight = weight.to(q1.dtype)
+        if MASKED:
+            acc = tl.dot(weight, tl.load(v_at + d[None, :], mask=there, other=0.0), acc * fade[:, None],
+                         input_precision="ieee")  # fmt: skip
+        else:
+            acc = tl.dot(weight, tl.load(v_at + d[None, :]), acc * fade[:, None], input_precision="ieee")
+        if REST > 0:
+            v2 = tl.load(v_at + r[None, :], mask=in_head, other=0.0)
+            acc2 = tl.dot(weight, v2, acc2 * fade[:, None], input_precision="ieee")
+        high = higher
+    return acc, acc2, high, total
 
 
 @triton.jit
@@ -45,6 +91,7 @@ def _segment(
         real = (row < end)[:, None]
         q1 = tl.load(q + row[:, None] * q_stride + head * D + d[None, :], mask=real, other=0.0)
         acc = tl.zeros([ROWS, WIDE], tl.float32)
+        acc2, q2 = acc, q1
         if REST > 0:
             r = WIDE + tl.arange(0, REST)
             in_head = (r < D)[None, :]
@@ -52,26 +99,15 @@ def _segment(
             acc2 = tl.zeros([ROWS, REST], tl.float32)
         high = tl.full([ROWS], NOTHING, tl.float32)
         total = tl.zeros([ROWS], tl.float32)
-        for at in tl.range(begin, end, KEYS, num_stages=STAGES):
-            key = (at + tl.arange(0, KEYS)).to(tl.int64)
-            there = key < end
-            k_at = k + key[:, None] * k_stride + head * D
-            v_at = v + key[:, None] * v_stride + head * D
-            score = tl.dot(q1, tl.trans(tl.load(k_at + d[None, :], mask=there[:, None], other=0.0)))
-            if REST > 0:
-                k2 = tl.load(k_at + r[None, :], mask=there[:, None] & in_head, other=0.0)
-                score = tl.dot(q2, tl.trans(k2), score)
-            score = tl.where(there[None, :], score, NOTHING)
-            higher = tl.maximum(high, tl.max(score, 1))
-            weight = tl.exp2(score * scale - (higher * scale)[:, None])
-            fade = tl.exp2((high - higher) * scale)
-            total = total * fade + tl.sum(weight, 1)
-            weight = weight.to(q1.dtype)
-            acc = tl.dot(weight, tl.load(v_at + d[None, :], mask=there[:, None], other=0.0), acc * fade[:, None])
-            if REST > 0:
-                v2 = tl.load(v_at + r[None, :], mask=there[:, None] & in_head, other=0.0)
-                acc2 = tl.dot(weight, v2, acc2 * fade[:, None])
-            high = higher
+        whole = begin + (end - begin) // KEYS * KEYS
+        acc, acc2, high, total = _keys(
+            q1, q2, k, v, acc, acc2, high, total, begin, whole, end, scale, head, k_stride, v_stride,
+            D, WIDE, REST, KEYS, STAGES, False,
+        )  # fmt: skip
+        acc, acc2, high, total = _keys(
+            q1, q2, k, v, acc, acc2, high, total, whole, end, end, scale, head, k_stride, v_stride,
+            D, WIDE, REST, KEYS, STAGES, True,
+        )  # fmt: skip
         place = out + (row * HEADS + head)[:, None] * D
         tl.store(place + d[None, :], (acc / total[:, None]).to(out.dtype.element_ty), mask=real)
         if REST > 0:
@@ -79,20 +115,19 @@ def _segment(
 
 
 def segment_attention(
-    q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int, *, tile: Tile = TILE
+    q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int, *, tile: Tile | None = None
 ) -> Tensor:
-    """See `reference.segment_attention`; q, k, v may be slices of wider rows.
+    """See `reference.segment_attention`; q, k, v may be slices of wider rows, their heads side by side.
 
     Operations: 4 H d n^2 a segment of n patches; 4,096 patches, 16 heads of 64: 68.7 GFLOP, 86 us at 800 TFLOP/s
     (measured before: SDPA with cuDNN 166 us, flash 244 us); heads of 72: 77.3 GFLOP, 97 us.
     """
     num_rows, num_heads, width = q.shape
     wide = 1 << width.bit_length() - 1
-    rest = 0 if wide == width else max(16, triton.next_power_of_2(width - wide))
-    for tensor in (q, k, v):
-        assert tensor.stride()[1:] == (width, 1), "heads must lie side by side"
+    rest = 0 if wide == width else max(16, power_of_2(width - wide))
+    tile = tile or (EXACT if q.dtype == torch.float32 else TILE)
     out = torch.empty(num_rows, num_heads, width, dtype=q.dtype, device=q.device)
-    _segment[triton.cdiv(max_seqlen, tile.rows), num_heads, len(cu_seqlens) - 1](
+    _segment[-(-max_seqlen // tile.rows), num_heads, len(cu_seqlens) - 1](
         q, k, v, cu_seqlens, out, width**-0.5 * LOG2E, q.stride(0), k.stride(0), v.stride(0), num_heads, width, wide,
         rest, tile.rows, tile.keys, tile.stages, num_warps=tile.warps,
     )  # fmt: skip
@@ -100,38 +135,35 @@ def segment_attention(
 
 
 @triton.jit
-def _rotate(x, cos, sin, out, x_stride, H: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr):
+def _rotate(qkv, cos, sin, stride, H: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr):
+    """Heads 0 .. H-1 of a row, where they are: queries and keys."""
     row = tl.program_id(0).to(tl.int64)
     head, half = tl.arange(0, HEADS)[:, None], tl.arange(0, BLOCK)
     inside = half < D // 2
     mask = (head < H) & inside[None, :]
-    at = x + row * x_stride + head * D + half[None, :]
+    at = qkv + row * stride + head * D + half[None, :]
     x1 = tl.load(at, mask=mask, other=0.0)
     x2 = tl.load(at + D // 2, mask=mask, other=0.0).to(tl.float32)
     turn = row * D + half
     c1, s1 = tl.load(cos + turn, mask=inside)[None, :], tl.load(sin + turn, mask=inside)[None, :]
     c2, s2 = tl.load(cos + turn + D // 2, mask=inside)[None, :], tl.load(sin + turn + D // 2, mask=inside)[None, :]
-    place = out + row * H * D + head * D + half[None, :]
-    tl.store(place, (x1.to(tl.float32) * c1 - x2 * s1).to(x1.dtype), mask=mask)
-    tl.store(place + D // 2, (x2 * c2 + x1.to(tl.float32) * s2).to(x1.dtype), mask=mask)
+    tl.store(at, (x1.to(tl.float32) * c1 - x2 * s1).to(x1.dtype), mask=mask)
+    tl.store(at + D // 2, (x2 * c2 + x1.to(tl.float32) * s2).to(x1.dtype), mask=mask)
 
 
-def rope_2d(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """See `reference.rope_2d`; q and k may be slices of wider rows.
+def rope_2d(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See `reference.rope_2d`; q, k and v are views of qkv, whose queries and keys are overwritten.
 
     Bytes: 8 N H d + 8 N d; 4,096 patches, H d = 1024: 35.7 MB, 8.3 us; H d = 1152: 40.1 MB, 9.3 us.
     """
-    assert cos.is_contiguous(), "tables must be in one piece"
-    assert sin.is_contiguous(), "tables must be in one piece"
-    turned = []
-    for x in (q, k):
-        n, heads, width = x.shape
-        assert x.stride()[1:] == (width, 1), "heads must lie side by side"
-        out = torch.empty(n, heads, width, dtype=x.dtype, device=x.device)
-        many, block = triton.next_power_of_2(heads), triton.next_power_of_2(width // 2)
-        _rotate[(n,)](x, cos, sin, out, x.stride(0), heads, width, many, block, num_warps=2)
-        turned.append(out)
-    return turned[0], turned[1]
+    assert qkv.is_contiguous(), "the rows must be in one piece"
+    n, width = len(qkv), cos.shape[1]
+    heads = qkv.shape[1] // 3 // width
+    _rotate[(n,)](
+        qkv, cos, sin, qkv.shape[1], 2 * heads, width, power_of_2(2 * heads), power_of_2(width // 2), num_warps=4
+    )
+    q, k, v = qkv.view(n, 3, heads, width).unbind(1)
+    return q, k, v
 
 
 @triton.jit
@@ -163,7 +195,7 @@ def patch_rows(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     size = 768 * depth
     rows = frames // depth * (height // 16) * (width // 16)
     out = torch.empty(rows, size, dtype=dtype, device=pixels.device)
-    _patches[(rows,)](pixels, out, height, width, depth, size, triton.next_power_of_2(size), num_warps=4)
+    _patches[(rows,)](pixels, out, height, width, depth, size, power_of_2(size), num_warps=4)
     return out
 
 
@@ -184,8 +216,7 @@ def _place(x, table, index, weight, out, E: tl.constexpr, BLOCK: tl.constexpr):
 
 def place_rows(x: Tensor, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """See `fused.place_rows`. Bytes: 4 N E in bf16 (the table stays in L2); 4,096 rows of 1024: 16.8 MB, 3.9 us."""
-    for tensor in (x, table, index, weight):
-        assert tensor.is_contiguous(), "every tensor must be in one piece"
+    assert x.is_contiguous(), "the rows must be in one piece"
     out = torch.empty_like(x)
-    _place[(len(x),)](x, table, index, weight, out, x.shape[1], triton.next_power_of_2(x.shape[1]), num_warps=4)
+    _place[(len(x),)](x, table, index, weight, out, x.shape[1], power_of_2(x.shape[1]), num_warps=4)
     return out
