@@ -200,6 +200,9 @@ def bench(
     floors: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rates of the GPU, for the floors in the plots.")
     ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Switch off one part of our server after another: what is each worth?")
+    ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Measure nothing: put FILE... side by side.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print what is compared as a Markdown table.")] = False,
     settings: Settings,
@@ -213,7 +216,7 @@ def bench(
 
     out = room.Output(json=json, plots=plots, floors=floors)
     if compare or files or markdown:
-        if not compare or not files or len(files) < 2:
+        if ablate or not compare or not files or len(files) < 2:
             raise SettingsError("Files are for --compare, which needs two or more.", param="compare")
         room.compare(files, out, markdown=markdown)
         return
@@ -228,7 +231,7 @@ def bench(
         quick=quick,
         serve=tuple(as_flags(settings, _OWN_SERVER)),
     )
-    if not room.measure(options, out):
+    if not (room.ablate(options, out) if ablate else room.measure(options, out)):
         raise typer.Exit(1)
 
 

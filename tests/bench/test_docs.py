@@ -24,6 +24,7 @@ def test_every_flag_is_told() -> None:
         "--json",
         "--plots",
         "--floors",
+        "--ablate",
         "--compare",
         "--markdown",
     )

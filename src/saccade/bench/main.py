@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from saccade.bench import ablate as ablation
 from saccade.bench import compare as side_by_side
 from saccade.bench import report as reports
 from saccade.bench import run, show
 from saccade.bench.floors import Floors
 from saccade.bench.floors import read as read_floors
-from saccade.bench.plan import FULL, QUICK
-from saccade.bench.plots import draw, require_matplotlib
+from saccade.bench.plan import ABLATION, FULL, QUICK, QUICK_ABLATION, Plan
+from saccade.bench.plots import draw, draw_ablation, require_matplotlib
 from saccade.errors import SettingsError
 
 
@@ -58,15 +59,7 @@ def measure(options: Options, out: Output) -> bool:
     floors = out.check()
     if options.api_key and not options.url:
         raise SettingsError("--api-key is for the server at --url.", param="api_key")
-    asked = run.Options(
-        url=options.url,
-        model=options.model,
-        api_key=options.api_key,
-        only=options.only,
-        plan=QUICK if options.quick else FULL,
-        serve=options.serve,
-        command=_without_key(sys.argv[1:]),
-    )
+    asked = _asked(options, QUICK if options.quick else FULL)
     with show.bars() as bars:
         report = asyncio.run(run.measure(asked, bars))
     show.show(report)
@@ -75,6 +68,26 @@ def measure(options: Options, out: Output) -> bool:
     if out.plots:
         show.say(draw([(report.server["model"], report)], out.plots, floors))
     return not report.problems
+
+
+def ablate(options: Options, out: Output) -> bool:
+    """Run with everything on and without each part, show, write and draw. Whether all of it could be measured."""
+    if options.url or options.api_key:
+        raise SettingsError(
+            "--ablate starts its servers itself.", param="ablate", hint="Leave --url and --api-key away."
+        )
+    if out.floors:
+        raise SettingsError("--floors is not for --ablate, whose plots have none.", param="floors")
+    out.check()
+    asked = _asked(options, QUICK_ABLATION if options.quick else ABLATION)
+    with show.bars() as bars:
+        found = asyncio.run(ablation.ablate(asked, bars))
+    show.ablated(found)
+    if out.json:
+        ablation.write(found, out.json)
+    if out.plots:
+        show.say(draw_ablation(found, out.plots))
+    return found.good
 
 
 def compare(files: Sequence[Path], out: Output, *, markdown: bool) -> None:
@@ -95,6 +108,18 @@ def compare(files: Sequence[Path], out: Output, *, markdown: bool) -> None:
         print(f"\n{words}")
     if out.plots:
         show.say(draw(list(zip(labels, found, strict=True)), out.plots, floors))
+
+
+def _asked(options: Options, plan: Plan) -> run.Options:
+    return run.Options(
+        url=options.url,
+        model=options.model,
+        api_key=options.api_key,
+        only=options.only,
+        plan=plan,
+        serve=options.serve,
+        command=_without_key(sys.argv[1:]),
+    )
 
 
 def _without_key(words: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
-"""How much of everything a run measures: two plans, each one frozen record; knows no workload."""
+"""How much of everything a run measures: plans, each one frozen record; knows no workload."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,6 @@ QUICK = Plan(
     prompts=(512, 1024, 4096),
 )
 """Minutes become one: for the small bundled model on a laptop, and to see that everything runs."""
+ABLATION = replace(FULL, samples=7, few_samples=0, decode_tokens=256, arrivals=12, concurrency=(8,))
+QUICK_ABLATION = replace(QUICK, few_samples=0, concurrency=(4,))
+"""For servers that are many: without the large pictures, and one concurrency under load."""

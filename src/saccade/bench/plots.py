@@ -4,11 +4,13 @@ is an extra and imported only here, when something is drawn."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from saccade.bench.ablate import Ablation
 from saccade.bench.floors import PIXELS_OF_A_TOKEN, Floors
 from saccade.bench.report import Report
 from saccade.errors import SettingsError
@@ -30,6 +32,7 @@ _STAGES = (
     ("vision_ms", "vision tower", "#d1495b"),
     ("prefill_ms", "prefill", "#1668b8"),
 )
+_VERDICTS = {1: "#d1495b", 0: "#b3bcc6", -1: "#1668b8"}
 _LOOKS: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -56,15 +59,40 @@ def require_matplotlib() -> None:
 
 def draw(runs: Runs, directory: Path, floors: Floors | None) -> list[Path]:
     """Draw every plot that the runs have figures for, each as PNG and SVG; the files written."""
+
+    def painting(paint: Callable[[Canvas, Runs, Floors | None], bool]) -> Callable[[Canvas], bool]:
+        return lambda canvas: paint(canvas, runs, floors)
+
+    return _drawn(directory, [(name, painting(paint)) for name, paint in _PLOTS])
+
+
+def draw_ablation(found: Ablation, directory: Path) -> list[Path]:
+    """Draw what each part is worth, and where the time goes without it; the files written."""
+    kinds = ("ttft.new_picture", "ttft.same_picture")
+    runs = [
+        (run.name, replace(run.report, stages={k: v for k, v in run.report.stages.items() if k in kinds}))
+        for run in found.runs
+    ]
+    return _drawn(
+        directory,
+        [
+            ("ablation", lambda canvas: _worth(canvas, found)),
+            ("ablation_stages", lambda canvas: _stages(canvas, runs, None)),
+        ],
+    )
+
+
+def _drawn(directory: Path, plots: Sequence[tuple[str, Callable[[Canvas], bool]]]) -> list[Path]:
+    """Paint each plot that has something to show into a PNG and an SVG."""
     require_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     written = []
     with matplotlib.rc_context({"backend": "agg", **_LOOKS}):
-        for name, paint in _PLOTS:
+        for name, paint in plots:
             canvas = Canvas(layout="constrained")
-            if not paint(canvas, runs, floors):
+            if not paint(canvas):
                 continue
             for kind in ("png", "svg"):
                 path = directory / f"{name}.{kind}"
@@ -205,6 +233,45 @@ def _gaps(canvas: Canvas, runs: Runs, floors: Floors | None) -> bool:
     at.set_xlabel("gap, ms")
     at.set_ylabel("gaps at least as long")
     at.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="white")
+    return True
+
+
+def _worth(canvas: Canvas, found: Ablation) -> bool:
+    """A panel for each figure, a bar for each run; the line is the mean with everything on."""
+    columns = [column for group in found.columns.values() for column in group]
+    if not columns:
+        return False
+    across = min(4, len(columns))
+    down = -(-len(columns) // across)
+    canvas.set_size_inches(3.1 * across + 1.6, down * (1.1 + 0.3 * len(found.runs)))
+    panels = canvas.subplots(down, across, squeeze=False, sharey=True)
+    for at in panels.flat[len(columns) :]:
+        at.set_visible(False)
+    for at, column in zip(panels.flat, columns, strict=False):
+        base = found.base(column.name)
+        assert base is not None
+        assert base.value is not None
+        for place, run in enumerate(found.runs):
+            value, ratio = run.report.value(column.name), found.worth(run, column.name)
+            if value is None or ratio is None:
+                continue
+            at.barh(place, value, color=_VERDICTS[found.verdict(run, column.name)], height=0.72)
+            words = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            at.annotate(f"{words}  {ratio:.2f}x", (value, place), (4, 0), textcoords="offset points", va="center",
+                        fontsize=8, bbox=box)  # fmt: skip
+        at.axvline(base.value, color="#444444", linestyle=":", linewidth=1, zorder=1.5)
+        at.set_yticks(range(len(found.runs)), [run.name for run in found.runs])
+        at.set_ylim(len(found.runs) - 0.4, -0.6)
+        at.margins(x=0.38)
+        at.set_xlim(left=0)
+        at.grid(axis="y", visible=False)
+        at.set_title(f"{column.words}, {base.unit}", fontsize=10)
+    canvas.suptitle(
+        "What each part is worth: how many times better a figure is with everything on "
+        "(red: worse without the part; blue: better without; grey: no more than two equal runs differ)",
+        fontsize=9,
+    )
     return True
 
 

@@ -49,9 +49,14 @@ class Report:
 
 def write(report: Report, path: Path) -> None:
     """One line for each figure and each request, so that the file can be read and compared by line."""
+    write_json(asdict(report), path, 2)
+
+
+def write_json(data: dict[str, Any], path: Path, depth: int) -> None:
+    """JSON whose outer `depth` levels, and the rows of lists below them, have lines of their own."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_laid_out(asdict(report), 2) + "\n", encoding="utf-8")
+        path.write_text(_laid_out(data, depth) + "\n", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}.", param="json") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from saccade.bench.ablate import Ablation, Column, shares
 from saccade.bench.compare import Row
 from saccade.bench.figures import Figure
 from saccade.bench.report import Report
@@ -79,6 +81,32 @@ def show(report: Report) -> None:
         out.print(Text(note, style="yellow"), soft_wrap=True)
 
 
+def ablated(found: Ablation) -> None:
+    """What each part is worth, on standard output."""
+    out = console()
+    first = replace(found.runs[0].report, seconds=found.seconds)
+    out.print(Text(f"What each part is worth: {_heading(first)}", style="bold"))
+    for title, columns in found.columns.items():
+        out.print(Text(f"\n{title}", style="bold"))
+        out.print(_worth(found, columns))
+    out.print("x: times better with everything on; coloured where it is more than the two runs with all on differ by.")
+    for what, words in (("new_picture", "a new picture"), ("same_picture", "the same picture")):
+        stages = {run.name: times for run in found.runs if (times := run.report.stages.get(f"ttft.{what}"))}
+        if stages:
+            out.print(Text(f"\nStages of the time to first token, {words}: shares, and ms in all", style="bold"))
+            out.print(_shares(stages))
+    for name, reason in found.left_out.items():
+        out.print(Text(f"{name}: {reason}", style="yellow"), soft_wrap=True)
+    for name, reason in found.failed.items():
+        out.print(Text(f"without {name}: {reason}", style="red"), soft_wrap=True)
+    for run in found.runs:
+        for problem in run.report.problems:
+            line = f"{run.name}: {problem['workload']}: {problem['count']} x {problem['message']}"
+            out.print(Text(line, style="red"), soft_wrap=True)
+        for note in run.report.notes:
+            out.print(Text(f"{run.name}: {note}", style="yellow"), soft_wrap=True)
+
+
 def say(paths: Sequence[Path]) -> None:
     """Which files were written."""
     for path in paths:
@@ -142,6 +170,32 @@ def _table(first: str, *rest: str) -> Table:
     table = Table(first, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in rest:
         table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _worth(found: Ablation, columns: Sequence[Column]) -> Table:
+    """A row for each run, each figure with how many times better it is with everything on."""
+    units = [figure.unit for column in columns if (figure := found.base(column.name))]
+    table = _table("", *(f"{column.words}\n{unit}" for column, unit in zip(columns, units, strict=True)))
+    for run in found.runs:
+        cells = []
+        for column in columns:
+            value, ratio = run.report.value(column.name), found.worth(run, column.name)
+            words = "-" if value is None else _short(value)
+            style = {1: "green", 0: "", -1: "red"}[found.verdict(run, column.name)]
+            cells.append(Text(words if ratio is None else f"{words} {ratio:5.2f}x", style=style))
+        table.add_row(run.name, *cells)
+    return table
+
+
+def _shares(stages: dict[str, dict[str, float]]) -> Table:
+    """Each stage as a part of the time to the first token."""
+    parts = {name: shares(times) for name, times in stages.items()}
+    names = list(next(iter(parts.values())))
+    table = _table("", *(name.replace("_", " ") for name in names), "first token")
+    for name, found in parts.items():
+        cells = [f"{100 * found.get(stage, 0.0):.0f} %" for stage in names]
+        table.add_row(name, *cells, f"{stages[name]['first_token_ms']:.1f}")
     return table
 
 
