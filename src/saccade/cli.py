@@ -128,7 +128,7 @@ def serve(settings: Settings) -> None:
     from saccade.server.run import bind, run
 
     listener = bind(settings.host, settings.port)
-    backend = _load(settings)
+    backend = _load(settings, process=True)
     from saccade.server.app import create_app
 
     def announce() -> None:
@@ -253,8 +253,8 @@ def _engine_options(settings: LocalSettings) -> EngineOptions:
     )
 
 
-def _load(settings: Settings) -> Backend:
-    """The model of the settings, on its device."""
+def _load(settings: Settings, *, process: bool = False) -> Backend:
+    """The model of the settings, on its device; `process`: with the engine in a process of its own."""
     from saccade.backends.native import Native
     from saccade.hub import resolve
     from saccade.media.fetch import MediaLimits
@@ -281,8 +281,8 @@ def _load(settings: Settings) -> Backend:
             device=settings.device,
             load_format=settings.load_format,
             limits=limits,
-            max_context=options.max_context,
-            max_running=options.max_running or 8,
+            options=options,
+            process=process,
             video_outer_markers=settings.video_outer_markers,
         )
     return backend

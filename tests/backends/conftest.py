@@ -43,7 +43,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def load(small_checkpoint: Path) -> Callable[..., Native]:
-    """A Native of the small checkpoint: `load(max_context=...)`."""
+    """A Native of the small checkpoint: `load(options=...)`."""
 
     def make(**settings: object) -> Native:
         return Native.load(small_checkpoint, **({"name": "small", "limits": MediaLimits()} | settings))  # type: ignore[arg-type]

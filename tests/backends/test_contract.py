@@ -14,6 +14,7 @@ import torch
 from saccade.backends.base import Backend, Echo
 from saccade.backends.native import Native
 from saccade.engine import runner
+from saccade.engine.options import EngineOptions
 from saccade.errors import ContextLengthError, EngineError, RequestError
 from saccade.types import Delta, Message, Request, SamplingParams, TextPart
 
@@ -61,7 +62,7 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         if request.param == "echo":
             return Echo(context=CONTEXT, delay=0.0005)
         monkeypatch.setattr(runner, "Sampler", Parrot)
-        return request.getfixturevalue("load")(max_context=CONTEXT)
+        return request.getfixturevalue("load")(options=EngineOptions(max_context=CONTEXT))
 
     async def run(scene: Scene) -> None:
         backend = make()

@@ -19,6 +19,7 @@ import saccade
 from saccade.backends import native
 from saccade.backends.native import Native
 from saccade.engine import runner
+from saccade.engine.options import EngineOptions
 from saccade.errors import EngineError, MediaError, SettingsError
 from saccade.media.fetch import MediaLimits
 from saccade.model.vision import Encoding, VisionTower
@@ -127,7 +128,7 @@ def test_a_video_goes_the_same_way(load: Load) -> None:
 
 
 def test_the_card_tells_what_is_served(load: Load) -> None:
-    card = load(max_context=300).card()
+    card = load(options=EngineOptions(max_context=300)).card()
     assert (card.id, card.context) == ("small", 300)
     assert card.facts["dtype"] == "float32"
     assert card.facts["device"].startswith("cpu")
@@ -136,7 +137,7 @@ def test_the_card_tells_what_is_served(load: Load) -> None:
 
 def test_settings_that_no_machine_can_meet(load: Load) -> None:
     with pytest.raises(SettingsError, match="8192"):
-        load(max_context=8193)
+        load(options=EngineOptions(max_context=8193))
     with pytest.raises(SettingsError, match="cuda:99"):
         load(device="cuda:99")
 
@@ -229,7 +230,7 @@ def test_a_broken_engine_ends_all_and_says_so(load: Load, monkeypatch: pytest.Mo
         running = asyncio.create_task(ids(backend, request(max_tokens=2000)))
         await asyncio.sleep(0.05)
 
-        def lost(*_: Any) -> Any:
+        def lost(*_: Any, **__: Any) -> Any:
             raise torch.AcceleratorError("unspecified launch failure", 719)
 
         monkeypatch.setattr(runner, "choose", lost)
@@ -248,7 +249,7 @@ def test_a_model_of_nan_does_not_start(load: Load) -> None:
     async def scene() -> None:
         backend = load()
         with torch.no_grad():
-            backend._worker._engine._runner._model.language.norm.weight.fill_(torch.nan)
+            backend._host._engine._runner._model.language.norm.weight.fill_(torch.nan)
         with pytest.raises(EngineError, match="no finite"):
             await backend.start()
         assert not backend.ready
@@ -260,7 +261,7 @@ def test_an_abandoned_answer_leaves_the_engine_at_once(load: Load) -> None:
     async def scene(backend: Native) -> None:
         deltas = backend.generate(request(noise(), max_tokens=5000))
         await anext(deltas)
-        engine = backend._worker._engine
+        engine = backend._host._engine
         assert engine.has_work
         await deltas.aclose()
         for _ in range(100):

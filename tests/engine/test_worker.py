@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from saccade.engine.core import Engine
+from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
+from saccade.engine.spec import EngineFacts
 from saccade.engine.worker import Worker
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.types import Prompt, SamplingParams, TokenOut
@@ -28,9 +30,9 @@ class Stage:
     def __init__(self, model: Qwen3VL, max_context: int = 512) -> None:
         self.outs: Queue[TokenOut] = Queue()
         self.causes: list[BaseException | None] = []
-        self.engine = Engine(model, stop_ids=[], max_context=max_context)
-        self.worker = Worker(self.engine, emit=self._emit, ended=self.causes.append)
-        self.worker.start()
+        self.engine = Engine(model, stop_ids=[], options=EngineOptions(max_context=max_context))
+        self.worker = Worker(self.engine, EngineFacts("here", "cpu", "float32", 0, max_context))
+        self.worker.start(emit=self._emit, ended=self.causes.append)
 
     def _emit(self, outs: list[TokenOut]) -> None:
         assert threading.current_thread().name == "saccade-engine"
@@ -94,6 +96,7 @@ def test_a_break_is_told_with_its_cause(model: Qwen3VL, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(stage.engine, "step", broken)
     stage.worker.submit(request("a"))
+    assert stage.worker._thread
     stage.worker._thread.join(timeout=20)
     assert not stage.worker.alive
     assert [type(cause) for cause in stage.causes] == [MemoryError]

@@ -2,9 +2,10 @@
 
     event loop      generate --> _look -------------------> submit       ... _deliver --> Detokenizer --> Deltas
     media threads                fetch, decode, resize, prompt                 ^
-    engine thread                                            vision, prefill, one token per step
+    engine                                                   vision, prefill, one token per step
 
-The event loop never waits for a picture or for the model. Timings are taken where the work is done.
+The engine runs in a thread of this process or in a process of its own. The event loop never waits for a picture or for
+the model. Timings are taken where the work is done.
 """
 
 from __future__ import annotations
@@ -20,22 +21,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from saccade.backends.generation import GenerationDefaults
-from saccade.engine.core import Engine
+from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
-from saccade.engine.worker import Worker
-from saccade.errors import ContextLengthError, EngineError, SettingsError
+from saccade.engine.spec import EngineSpec
+from saccade.engine.supervisor import EngineProcess
+from saccade.engine.worker import EngineHost, Worker
+from saccade.errors import ContextLengthError, EngineError
 from saccade.media.fetch import Fetcher, MediaLimits
 from saccade.media.frames import decode
-from saccade.media.pixels import Plans, prepare
-from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.weights import load
+from saccade.media.pixels import Plans, prepare, prepare_resize
 from saccade.text.prompt import PromptBuilder
 from saccade.text.tokenizer import Detokenizer, Tokenizer
 from saccade.types import (
     Delta,
+    EngineStats,
     MediaPart,
     MediaRef,
     Message,
@@ -59,43 +59,27 @@ END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 
 class Native:
-    """A checkpoint served by our own engine, in this process. See `Backend` for what it promises."""
+    """A checkpoint served by our own engine. See `Backend` for what it promises."""
 
     def __init__(
         self,
-        model: Qwen3VL,
+        host: EngineHost,
         *,
         name: str,
         prompts: PromptBuilder,
         plans: Plans,
         limits: MediaLimits,
         defaults: GenerationDefaults,
-        max_context: int | None = None,
-        max_running: int = 8,
+        stop_ids: frozenset[int],
     ) -> None:
-        """`max_context`: tokens of prompt and answer together; None: as many as the model was made for."""
-        most = model.config.text.max_position_embeddings
-        if max_context is not None and max_context > most:
-            raise SettingsError(
-                f"max_context is {max_context}; this model knows {most} positions.", param="max_context"
-            )
+        """`host` has an engine of the same checkpoint, or is about to. Raises as `EngineHost.facts` does."""
         self._prompts = prompts
         self._plans = plans
         self._limits = limits
         self._fetcher = Fetcher(limits)
         self._defaults = defaults
-        self._context = most if max_context is None else max_context
-        tokenizer = prompts.tokenizer
-        named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
-        self._stop_ids = frozenset(defaults.stop_ids or named)
-        engine = Engine(
-            model,
-            stop_ids=self._stop_ids,
-            max_context=self._context,
-            max_running=max_running,
-            num_valid_ids=tokenizer.size,
-        )
-        self._worker = Worker(engine, emit=self._emit, ended=self._on_end)
+        self._stop_ids = stop_ids
+        self._host = host
         self._pool = ThreadPoolExecutor(min(8, 2 + (os.cpu_count() or 1)), thread_name_prefix="saccade-media")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
@@ -103,13 +87,14 @@ class Native:
         self._warm = False
         self._over: str | None = None
         """Why there will be no more answers; set on the event loop only, together with waking all who wait."""
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        facts = {
-            "device": _described(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "parameters": f"{num_parameters / 1e6:.1f} M",
+        facts = host.facts()
+        self._context = facts.max_context
+        told = {
+            "device": facts.device,
+            "dtype": facts.dtype,
+            "parameters": f"{facts.num_parameters / 1e6:.1f} M",
         }
-        self._card = ModelCard(name, self._context, facts)
+        self._card = ModelCard(name, self._context, told)
 
     @classmethod
     def load(
@@ -121,33 +106,46 @@ class Native:
         dtype: str = "auto",
         device: str = "auto",
         load_format: Literal["auto", "dummy"] = "auto",
-        max_context: int | None = None,
-        max_running: int = 8,
+        options: EngineOptions = EngineOptions(),  # noqa: B008  it is frozen
         video_outer_markers: bool = False,
+        process: bool = False,
     ) -> Native:
-        """Everything a checkpoint directory holds, small files first. Raises CheckpointError, or SettingsError for a
-        device that is not there."""
-        place = _device(device)
-        prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
-        plans = Plans.from_dir(directory, limits)
-        defaults = GenerationDefaults.from_dir(directory)
-        model = load(directory, dtype=dtype, device=place, load_format=load_format)
-        return cls(
-            model,
-            name=name,
-            prompts=prompts,
-            plans=plans,
-            limits=limits,
-            defaults=defaults,
-            max_context=max_context,
-            max_running=max_running,
-        )
+        """Everything a checkpoint directory holds. Raises CheckpointError, or SettingsError for a device that is not
+        there or a context that the model was not made for.
+
+        `process`: the engine gets a process of its own, and its model is loaded while the small files are.
+        """
+        child = EngineProcess() if process else None
+        try:
+            prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
+            plans = Plans.from_dir(directory, limits)
+            defaults = GenerationDefaults.from_dir(directory)
+            tokenizer = prompts.tokenizer
+            named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
+            stop_ids = frozenset(defaults.stop_ids or named)
+            spec = EngineSpec(directory, dtype, device, load_format, stop_ids, tokenizer.size, options)
+            if child:
+                child.load(spec)
+                prepare_resize(num_threads=1)  # It does not use more, and whoever asks for more keeps them.
+            return cls(
+                child or _here(spec),
+                name=name,
+                prompts=prompts,
+                plans=plans,
+                limits=limits,
+                defaults=defaults,
+                stop_ids=stop_ids,
+            )
+        except BaseException:
+            if child:
+                child.close()
+            raise
 
     async def start(self) -> None:
-        """Start the engine's thread and answer one question about one pixel, so that the first caller does not pay
-        for what every first pass makes once. A model that cannot even do that raises here."""
+        """Start the engine and answer one question about one pixel, so that the first caller does not pay for what
+        every first pass makes once. A model that cannot even do that raises here."""
         self._loop = asyncio.get_running_loop()
-        self._worker.start()
+        self._host.start(emit=self._emit, ended=self._on_end)
         parts = (MediaPart(MediaRef("image", "warm-up", data=WHITE)), TextPart("?"))
         sampling = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         try:
@@ -163,14 +161,18 @@ class Native:
 
     @property
     def ready(self) -> bool:
-        return self._warm and self.alive()
+        return self._warm and self.alive() and self._host.ready
 
     def alive(self) -> bool:
         return self._over is None
 
+    def stats(self) -> EngineStats | None:
+        """What the engine is doing, half a second old at most while it works; None before its first step."""
+        return self._host.stats()
+
     async def close(self) -> None:
         self._over = self._over or "The model was stopped."
-        await asyncio.to_thread(self._worker.close)
+        await asyncio.to_thread(self._host.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._end_all(self._over)
 
@@ -178,16 +180,13 @@ class Native:
         arrived = time.perf_counter()
         self._check_alive()
         answer = _Answer(request.sampling, self._prompts.tokenizer, self._stop_ids)
-        loop = asyncio.get_running_loop()
-        looks = await asyncio.gather(*(loop.run_in_executor(self._pool, self._look, ref) for ref in request.media))
-        pictures = tuple(picture for picture, _ in looks)
-        prompt, tokenize = await asyncio.to_thread(self._build, request, pictures)
-        sampling = self._sampling(request.sampling, prompt)
+        asked, usage, stages = await self._prepare(request)
         self._check_alive()
-        id = str(next(self._numbers))
+        id = asked.id
         queue = self._answers[id] = asyncio.Queue()
-        self._worker.submit(EngineRequest(id, prompt, pictures, sampling))
         try:
+            self._host.submit(asked)
+            del asked, request  # pixels and files are large, and answers may be long
             begun = out = await self._next(queue)
             first = time.perf_counter()
             while not (delta := answer.take(out)).finish_reason:
@@ -195,18 +194,32 @@ class Native:
                 out = await self._next(queue)
             assert begun.times, "the first token carries the engine's times"
             times = replace(
-                begun.times,
-                fetch=sum(look.fetch for _, look in looks),
-                decode_media=sum(look.decode_media for _, look in looks),
-                resize=sum(look.resize for _, look in looks),
-                tokenize=tokenize,
+                stages,
+                queue=begun.times.queue,
+                vision=begun.times.vision,
+                prefill=begun.times.prefill,
                 first_token=(first - arrived) * 1e3,
                 decode=(time.perf_counter() - first) * 1e3,
             )
-            yield replace(delta, usage=_usage(prompt, pictures, answer.num_tokens), times=times)
+            yield replace(delta, usage=replace(usage, completion_tokens=answer.num_tokens), times=times)
         finally:
             del self._answers[id]
-            self._worker.abort(id)
+            self._host.abort(id)
+
+    async def _prepare(self, request: Request) -> tuple[EngineRequest, Usage, StageTimes]:
+        """The request for the engine, what it counts, and the times of what was done for it here."""
+        loop = asyncio.get_running_loop()
+        looks = await asyncio.gather(*(loop.run_in_executor(self._pool, self._look, ref) for ref in request.media))
+        pictures = tuple(picture for picture, _ in looks)
+        prompt, tokenize = await asyncio.to_thread(self._build, request, pictures)
+        asked = EngineRequest(str(next(self._numbers)), prompt, pictures, self._sampling(request.sampling, prompt))
+        stages = StageTimes(
+            fetch=sum(look.fetch for _, look in looks),
+            decode_media=sum(look.decode_media for _, look in looks),
+            resize=sum(look.resize for _, look in looks),
+            tokenize=tokenize,
+        )
+        return asked, _usage(prompt, pictures), stages
 
     def _look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
         """One picture or video from its address to its pixels, and the time of each stage. Runs in a media thread."""
@@ -264,12 +277,13 @@ class Native:
         return out
 
     def _emit(self, outs: list[TokenOut]) -> None:
-        """Called in the engine's thread."""
+        """Called in a thread of the engine's host, after every step."""
         assert self._loop
-        self._loop.call_soon_threadsafe(self._deliver, outs)
+        if outs:
+            self._loop.call_soon_threadsafe(self._deliver, outs)
 
     def _on_end(self, cause: BaseException | None) -> None:
-        """Called in the engine's thread, as the last thing it does."""
+        """Called in a thread of the engine's host, as the last thing it does."""
         if cause is not None:
             assert self._loop
             self._loop.call_soon_threadsafe(self._end_all, "The engine broke down and must be restarted.")
@@ -339,26 +353,14 @@ class _Clock:
             yield frame
 
 
-def _usage(prompt: Prompt, pictures: tuple[Picture, ...], num_tokens: int) -> Usage:
+def _usage(prompt: Prompt, pictures: tuple[Picture, ...]) -> Usage:
+    """What is known before the answer."""
     tokens = {kind: sum(p.num_tokens for p in pictures if p.kind == kind) for kind in ("image", "video")}
-    return Usage(len(prompt.ids), num_tokens, tokens["image"], tokens["video"])
+    return Usage(len(prompt.ids), 0, tokens["image"], tokens["video"])
 
 
-def _device(name: str) -> torch.device:
-    """The device of a setting. Raises SettingsError when this machine has none of that name."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"There is no device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use.",
-            param="device",
-        )
-    return device
+def _here(spec: EngineSpec) -> Worker:
+    """The engine in a thread of this process, which alone needs all of its libraries here."""
+    from saccade.engine.build import build
 
-
-def _described(device: torch.device) -> str:
-    """A device for people."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    return Worker(*build(spec))

@@ -1,20 +1,74 @@
 """The engine in a thread of its own: requests and aborts come in from anywhere, lists of TokenOut go out through one
-callback; knows no event loop and no text."""
+callback; knows no event loop and no text. The same face over another process is in supervisor.py."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from saccade.engine.core import Engine
 from saccade.engine.request import EngineRequest
+from saccade.engine.spec import EngineFacts
 from saccade.errors import RequestError
-from saccade.types import TokenOut
+from saccade.types import EngineStats, TokenOut
+
+if TYPE_CHECKING:  # Whoever talks to an engine in another process does not wait for torch.
+    from saccade.engine.core import Engine
 
 logger = logging.getLogger(__name__)
+
+Emit: TypeAlias = Callable[[list[TokenOut]], None]
+Ended: TypeAlias = Callable[[BaseException | None], None]
+
+STATS_SECONDS = 0.5
+"""How old what is told of the engine may be."""
+
+
+class EngineHost(Protocol):
+    """Where an engine runs, seen from the one who asks it. All methods but `facts` and `close` return at once."""
+
+    def facts(self) -> EngineFacts:
+        """Wait until the model is loaded. Raises CheckpointError, SettingsError or EngineError if it cannot be."""
+        ...
+
+    def start(self, *, emit: Emit, ended: Ended) -> None:
+        """Begin to serve. Both callbacks run in a thread of the host.
+
+        `emit` gets what each step brought, which may be nothing. `ended` is called once, with the cause unless the end
+        was asked for; requests that are open then end without a word of their own.
+        """
+        ...
+
+    def submit(self, request: EngineRequest) -> None:
+        """Hand a request in; one that the engine refuses ends with finish_reason "error". Raises RequestError for one
+        that cannot even be handed in."""
+        ...
+
+    def abort(self, request_id: str) -> None:
+        """End a request before the next step; nothing happens if it has ended."""
+        ...
+
+    def close(self) -> None:
+        """Stop after the step under way, and wait for that. Harmless when it is over already."""
+        ...
+
+    def stats(self) -> EngineStats | None:
+        """What the engine was doing STATS_SECONDS ago or later; None when that is not known yet."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether what is handed in will be answered, if perhaps not at once."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine runs now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,59 +77,65 @@ class _Abort:
 
 
 class Worker:
-    """Steps an engine while it has work and sleeps while it has none. Both callbacks run in the worker's thread."""
+    """Steps an engine while it has work and sleeps while it has none. See `EngineHost`."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        emit: Callable[[list[TokenOut]], None],
-        ended: Callable[[BaseException | None], None],
-    ) -> None:
-        """`emit` gets what each step brought; `ended` is called once, with the cause unless the end was asked for.
-        Requests that are open then end without a word of their own."""
+    def __init__(self, engine: Engine, facts: EngineFacts) -> None:
         self._engine = engine
-        self._emit = emit
-        self._ended = ended
+        self._facts = facts
         self._inbox: SimpleQueue[EngineRequest | _Abort | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="saccade-engine", daemon=True)
+        self._stats: EngineStats | None = None
+        self._thread: threading.Thread | None = None
+
+    def facts(self) -> EngineFacts:
+        return self._facts
+
+    def stats(self) -> EngineStats | None:
+        return self._stats
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs: started, and neither closed nor broken."""
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
-    def start(self) -> None:
-        """Begin to serve."""
+    ready = alive
+
+    def start(self, *, emit: Emit, ended: Ended) -> None:
+        self._thread = threading.Thread(
+            target=self.run, args=(emit, ended, self._note), name="saccade-engine", daemon=True
+        )
         self._thread.start()
 
     def submit(self, request: EngineRequest) -> None:
-        """Hand a request in; one that the engine refuses ends with finish_reason "error"."""
         self._inbox.put(request)
 
     def abort(self, request_id: str) -> None:
-        """End a request before the next step."""
         self._inbox.put(_Abort(request_id))
 
     def close(self) -> None:
-        """Stop after the step under way, and wait for that. Harmless when it is over already."""
         self._inbox.put(None)
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
+    def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None]) -> None:
+        """What the thread does: returns when all is over. `note` gets the stats from time to time."""
         cause: BaseException | None = None
+        noted = 0.0
         try:
-            while self._take_in():
+            while self._take_in(emit):
                 if self._engine.has_work:
-                    self._emit(self._engine.step())
+                    emit(self._engine.step())
+                if not self._engine.has_work or time.monotonic() - noted > STATS_SECONDS:
+                    note(self._engine.stats())
+                    noted = time.monotonic()
         except BaseException as error:
             cause = error
             logger.critical("The engine broke down.", exc_info=error)
         finally:
-            self._ended(cause)
+            ended(cause)
 
-    def _take_in(self) -> bool:
+    def _note(self, stats: EngineStats) -> None:
+        self._stats = stats
+
+    def _take_in(self, emit: Emit) -> bool:
         """Everything that has arrived, after waiting for it if there is nothing else to do; False at the end."""
         while not self._inbox.empty() or not self._engine.has_work:
             message = self._inbox.get()
@@ -87,5 +147,5 @@ class Worker:
             try:
                 self._engine.submit(message)
             except RequestError as error:
-                self._emit([TokenOut(message.id, None, finish_reason="error", error=error.message)])
+                emit([TokenOut(message.id, None, finish_reason="error", error=error.message)])
         return True

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from blake3 import blake3
 
 from saccade.errors import CheckpointError, MediaError
@@ -168,6 +167,8 @@ def resize(frame: UInt8Array, height: int, width: int) -> UInt8Array:
     uint8 tensors on the CPU. Returns `frame` itself when it has the size already."""
     if frame.shape[:2] == (height, width):
         return frame
+    import torch  # takes a second, which a gateway spends while its engine is loaded: see prepare_resize
+
     # [1, 3, H, W] over the same bytes is "channels last": its kernel reads pixels as they lie, and is 3 to 14 times
     # faster than the planar one at equal values.
     planes = torch.from_numpy(np.require(frame, requirements=("C", "W")))[None].permute(0, 3, 1, 2)
@@ -175,6 +176,14 @@ def resize(frame: UInt8Array, height: int, width: int) -> UInt8Array:
         planes, size=(height, width), mode="bicubic", align_corners=False, antialias=True
     )
     return small[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def prepare_resize(num_threads: int) -> None:
+    """Have what `resize` needs at hand. `num_threads`: for each thread that resizes; a resize uses one all the same."""
+    import torch
+
+    torch.set_num_threads(num_threads)
+    resize(np.zeros((1, 1, 3), np.uint8), FACTOR, FACTOR)
 
 
 def _timestamps(frames: Frames) -> tuple[float, ...]:

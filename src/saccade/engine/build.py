@@ -1,0 +1,49 @@
+"""A spec becomes an engine with its model: the only place where the device is chosen and the checkpoint is loaded."""
+
+from __future__ import annotations
+
+import torch
+
+from saccade.engine.core import Engine
+from saccade.engine.spec import EngineFacts, EngineSpec
+from saccade.errors import SettingsError
+from saccade.model.weights import load
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a setting. Raises SettingsError when this machine has none of that name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"There is no device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use.",
+            param="device",
+        )
+    return device
+
+
+def build(spec: EngineSpec) -> tuple[Engine, EngineFacts]:
+    """The engine of a spec, its model loaded. Raises CheckpointError, or SettingsError for what this machine or this
+    model cannot do."""
+    device = resolve_device(spec.device)
+    model = load(spec.directory, dtype=spec.dtype, device=device, load_format=spec.load_format)
+    most, wanted = model.config.text.max_position_embeddings, spec.options.max_context
+    if wanted is not None and wanted > most:
+        raise SettingsError(f"max_context is {wanted}; this model knows {most} positions.", param="max_context")
+    engine = Engine(model, stop_ids=spec.stop_ids, num_valid_ids=spec.num_valid_ids, options=spec.options)
+    facts = EngineFacts(
+        device=_described(device),
+        device_type=device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        max_context=engine.max_context,
+    )
+    return engine, facts
+
+
+def _described(device: torch.device) -> str:
+    """A device for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
