@@ -18,7 +18,9 @@ CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 INTEGERS = {"tables", "lengths", "cu_q", "cu_seqlens", "tickets", "counter", "at"}
 LONGS = {"slots", "index", "top_k"}
 FLOATS = {"partial", "marks", "high", "temperature", "top_p", "uniform"}
-SCALARS = {"scale": "fp32", "eps": "fp32", "rows": "i32"}
+SCALARS = dict.fromkeys(("scale", "eps"), "fp32") | dict.fromkeys(
+    ("rows", "decodes", "sequences", "height", "width"), "i32"
+)
 
 
 def kind(kernel: str, name: str) -> str:
@@ -63,9 +65,9 @@ def build_all(chip: int) -> None:
             how = {"STAGES": tile.stages, "JOINED": True, "EARLY": chip == 90}
             build(attention._decode, chip, tile.warps, 3, **paged, **decode, **how)
         build(attention._join_parts, chip, 4, 3, D=128, GROUP=group, HEADS=heads, PARTS=16)
-        tile = attention.PREFILL
-        prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
-        build(attention._prefill, chip, tile.warps, 3, **paged, **prefill)
+        for tile in (attention.PREFILL, attention.SHORT):
+            prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
+            build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)
         build(pointwise._norm_rope_store, chip, 2, 3, HQ=heads, HK=8, D=128, HEADS=8, EARLY=chip == 90)
     for width in (2048, 2560):
         for centre in (False, True):
@@ -91,10 +93,10 @@ def build_all(chip: int) -> None:
         picture = vision.TILE
         cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
         build(vision._segment, chip, picture.warps, picture.stages, **heads, **cut)
-        build(vision._rotate, chip, 2, 3, H=16, D=width, HEADS=16, BLOCK=32 if width == 64 else 64)
+        build(vision._rotate, chip, 4, 3, H=32, D=width, HEADS=32, BLOCK=32 if width == 64 else 64)
     for depth in (1, 2):
         size = 768 * depth
-        build(vision._patches, chip, 4, 3, HEIGHT=1024, WIDTH=1024, DEPTH=depth, SIZE=size, BLOCK=1024 * depth)
+        build(vision._patches, chip, 4, 3, DEPTH=depth, SIZE=size, BLOCK=1024 * depth)
     build(vision._place, chip, 4, 3, E=1024, BLOCK=1024)
     vocabulary = {"V": 151936, "BLOCK": sampling.PART, "PARTS": 75}
     build(sampling._greedy, chip, 4, 3, **vocabulary, WIDE=128)

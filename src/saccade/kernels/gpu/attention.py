@@ -48,6 +48,8 @@ SHORT = Tile(rows=64, keys=64, warps=4, stages=3)
 """Of few rows, so that more programs share them."""
 EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
 """In fp32, where products go without tensor cores."""
+WIDE = 256
+"""Sequences that may prefill in one step without another compilation."""
 PROGRAMS = 132
 """Multiprocessors of the device that the choices were made for."""
 
@@ -146,7 +148,7 @@ def _join(out, partial, marks, s, kv_head, D: tl.constexpr, GROUP: tl.constexpr,
         tl.store(out + row * D + d, value.to(out.dtype.element_ty))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["table_stride"])
 def _decode(
     q, k_cache, v_cache, tables, lengths, out, partial, marks, tickets, scale, q_stride, table_stride,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
@@ -202,7 +204,7 @@ def _sequence(cu_q, tile, sequences, PLACES: tl.constexpr, WIDE: tl.constexpr):
     return s, tile - tl.sum(tl.where(i < s, tiles, 0), 0)
 
 
-@triton.jit(do_not_specialize=["decodes", "sequences"])
+@triton.jit(do_not_specialize=["table_stride", "decodes", "sequences"])
 def _prefill(
     q, k_cache, v_cache, tables, cu_q, lengths, out, scale, q_stride, table_stride, decodes, sequences,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
@@ -299,5 +301,5 @@ def _launch_prefill(
     _prefill[tiles, num_heads // group](
         q, k_cache, v_cache, batch.block_tables, batch.cu_q, batch.context_lens, out, width**-0.5 * LOG2E, q.stride(0),
         batch.block_tables.stride(0), decodes, sequences, width, group, num_heads, rows, tile.keys, k_cache.shape[1],
-        tile.stages, power_of_2(sequences), num_warps=tile.warps,
+        tile.stages, max(WIDE, power_of_2(sequences)), num_warps=tile.warps,
     )  # fmt: skip

@@ -87,7 +87,7 @@ def _finish(acc, acc2, variance, residual, mask, NORM: tl.constexpr, ADD: tl.con
     return acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _stream(
     x, weight, norm_weight, residual, out, partial, tickets, eps, rows, x_stride,
     K: tl.constexpr, OUT: tl.constexpr, N: tl.constexpr, OUTPUTS: tl.constexpr, INNER: tl.constexpr,

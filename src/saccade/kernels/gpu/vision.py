@@ -166,23 +166,19 @@ def rope_2d(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tens
     return q, k, v
 
 
-@triton.jit
-def _patches(
-    pixels, out, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, DEPTH: tl.constexpr, SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
+@triton.jit(do_not_specialize=["height", "width"])
+def _patches(pixels, out, height, width, DEPTH: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     """One row of patches: pair, block row, block column, row and column inside the block of 2 x 2 patches."""
     i = tl.program_id(0)
     inside, block = i % 4, i // 4
-    across: tl.constexpr = WIDTH // 32
-    down: tl.constexpr = HEIGHT // 32
+    across, down = width // 32, height // 32
     pair = block // (across * down)
     top = (block // across % down * 2 + inside // 2) * 16
     left = (block % across * 2 + inside % 2) * 16
     at = tl.arange(0, BLOCK)
     channel, frame, y, x = at // (DEPTH * 256), at // 256 % DEPTH, at // 16 % 16, at % 16
     frame = (pair * DEPTH + frame).to(tl.int64)
-    source = pixels + ((frame * HEIGHT + top + y) * WIDTH + left + x) * 3 + channel
+    source = pixels + ((frame * height + top + y) * width + left + x) * 3 + channel
     value = tl.load(source, mask=at < SIZE, other=0).to(tl.float32)
     tl.store(out + i.to(tl.int64) * SIZE + at, ((value - 127.5) / 127.5).to(out.dtype.element_ty), mask=at < SIZE)
 
