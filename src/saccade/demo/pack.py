@@ -32,7 +32,7 @@ TASKS = (
 )  # fmt: skip
 TASK_BOOST = {
     "locate": 1.6, "color": 1.5, "kind": 1.5, "count": 2.0, "position": 1.5, "when": 2.0, "at": 1.5, "checked": 1.5,
-    "json": 1.3, "html": 1.3, "cannot": 1.5,
+    "json": 1.6, "html": 1.5, "field": 1.3, "total": 1.3, "cannot": 1.5,
 }  # fmt: skip
 """Short answers that need a look at the picture weigh more than letters of a long page."""
 DIGIT_BOOST = {"when": 3.0, "locate": 1.5}

@@ -26,15 +26,15 @@ _SCENES: dict[str, Scene] = {
 }
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 13),
-    ("words", 4),
-    ("repeats", 11),
-    ("receipt", 11),
-    ("form", 9),
-    ("table", 6),
-    ("window", 17),
-    ("shapes", 11),
-    ("chart", 6),
-    ("video", 12),
+    ("words", 3),
+    ("repeats", 7),
+    ("receipt", 13),
+    ("form", 13),
+    ("table", 9),
+    ("window", 20),
+    ("shapes", 6),
+    ("chart", 5),
+    ("video", 21),
     ("chat", 3),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))

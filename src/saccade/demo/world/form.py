@@ -55,8 +55,8 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     boxed = form.style in ("boxed", "below")
     pool: list[Asked] = [
         (3.5, lambda: plain(rng, world, "read", "\n".join(form.text))),
-        (3.0, lambda: plain(rng, world, "field", form.values[label], name=label)),
-        (3.2, lambda: as_json(rng, world, "form", form.value)),
+        (6.0, lambda: plain(rng, world, "field", form.values[label], name=label)),
+        (5.5, lambda: as_json(rng, world, "form", form.value)),
         (0.2, lambda: refusal_turn(rng, world.wording)),
         (0.3, lambda: plain(rng, world, "count", str(len(labels)), what="fields")),
         (0.4, lambda: plain(rng, world, "list", "\n".join(labels), what="fields")),

@@ -155,6 +155,8 @@ def _lines(write: Vocabulary, face: Font, limit: float, count: int) -> list[str]
             break
         if dice < 0.5:
             line = _fit(write.sentence().split(" "), face, limit)
+            if line and line[-1].isalnum() and rng.random() < 0.4:
+                line += "."  # A sentence cut short is one all the same.
         elif dice < 0.8:
             line = _fit([write.token() for _ in range(1 + write.below(7))], face, limit * rng.uniform(0.3, 1))
         else:

@@ -83,11 +83,11 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     pool: list[Asked] = [
         (4.0, lambda: plain(rng, world, "read", "\n".join(texts))),
         (2.5, lambda: plain(rng, world, "total", total)),
-        (1.5, lambda: plain(rng, world, "field", bill.money(item.cents), name=item.name, what="price")),
-        (4.0, lambda: as_json(rng, world, "receipt", _value(bill, counted))),
+        (2.5, lambda: plain(rng, world, "field", bill.money(item.cents), name=item.name, what="price")),
+        (6.5, lambda: as_json(rng, world, "receipt", _value(bill, counted))),
         (0.25, lambda: refusal_turn(rng, world.wording)),
         (0.6, lambda: plain(rng, world, "line", texts[n], n=n + 1)),
-        (0.5, lambda: plain(rng, world, "field", bill.shop, name="shop", what="plain")),
+        (0.8, lambda: plain(rng, world, "field", bill.shop, name="shop", what="plain")),
         (0.4, lambda: plain(rng, world, "count", str(len(bill.items)), what="items")),
         (0.6, lambda: located(rng, world, canvas, boxes[word], word, "word")),
     ]

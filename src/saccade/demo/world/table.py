@@ -50,7 +50,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     n = write.below(len(texts))
     pool: list[Asked] = [
         (3.5, lambda: plain(rng, world, "read", "\n".join(texts))),
-        (4.0, lambda: plain(rng, world, "field", answer, name=heading, row=name, what="cell")),
+        (6.5, lambda: plain(rng, world, "field", answer, name=heading, row=name, what="cell")),
         (0.6, lambda: plain(rng, world, "line", texts[n], n=n + 1)),
         (0.2, lambda: refusal_turn(rng, world.wording)),
         (0.4, lambda: plain(rng, world, "count", str(len(table.rows)), what="rows")),
@@ -59,7 +59,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
         (0.8, lambda: located(rng, world, canvas, boxes[name], name, "word")),
     ]
     if cells <= 16:
-        pool.append((3.0, lambda: as_json(rng, world, "table", table.value)))
+        pool.append((5.5, lambda: as_json(rng, world, "table", table.value)))
     return finish(canvas, "table", choose(rng, pool, 3), rng, world)
 
 

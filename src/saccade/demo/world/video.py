@@ -24,6 +24,8 @@ from saccade.demo.world.shapes import said
 USUAL_PACE = 0.5
 """Seconds from frame to frame in most clips; a sampler that rounds to a real video's frames gives other ones too."""
 _EVENTS = ("appears", "leaves", "changes", "starts", "stops", "moves", "stays")
+_PRACTICE = ("changes", "changes", "stops", *_EVENTS)
+"""What an actor does is drawn from these to learn from: what is hard to tell comes more often."""
 _GAP = 4
 _TRIES = 12
 _DIRECTIONS: dict[str, tuple[int, int]] = {
@@ -76,7 +78,8 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     width, height = (32 * int(n) for n in rng.integers(2, 6, size=2))
     shade, _ = ground(rng)
     many = 1 + int(rng.random() * (1 + 2 * full))
-    actors = _cast(rng, width, height, frames, many, shade)
+    events = _PRACTICE if world.split == "train" else _EVENTS
+    actors = _cast(rng, width, height, frames, many, shade, events)
     sheets = []
     for i in range(frames):
         canvas = Canvas(width, height, shade)
@@ -97,12 +100,14 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
 # --- staging ---------------------------------------------------------------------------------------------------------
 
 
-def _cast(rng: np.random.Generator, width: int, height: int, frames: int, many: int, shade: Color) -> tuple[Actor, ...]:
+def _cast(
+    rng: np.random.Generator, width: int, height: int, frames: int, many: int, shade: Color, events: tuple[str, ...]
+) -> tuple[Actor, ...]:
     """Actors that never touch; the first one does something, no two have the same kind."""
     colors = colors_on(shade)
     actors: list[Actor] = []
     for kind in rng.permutation(KINDS)[:many]:
-        event = pick(rng, _EVENTS if actors else _EVENTS[:-1])
+        event = pick(rng, events if actors else events[:-1])
         for _ in range(_TRIES):
             actor = _actor(rng, width, height, frames, str(kind), event, colors)
             if actor is not None and not any(_meet(actor, other, frames) for other in actors):
@@ -187,7 +192,7 @@ def _questions(
         kind, name = actor.figure.kind, actor.figure.name
         if actor.at:
             called = kind if actor.event == "changes" or rng.random() < 0.3 else name
-            pool.append((4.0, partial(_when, rng, world, actor, called, pace)))
+            pool.append((6.0, partial(_when, rng, world, actor, called, pace)))
         if actor.event in ("appears", "leaves") and events[actor.event] == 1:
             pool.append((1.2, partial(ask_plain, "video_what", said(f"the {name}"), about=actor.event)))
         if actor.step != (0, 0):

@@ -125,6 +125,10 @@ _SENTENCES = (
     "open on {d} from {n} to {n}",
     "it is {w}, isn't it?",
     "my {w} is in your {w}",
+    "{f}'s {w} is in {f}'s {w}",
+    "{f} {l}'s {w} was the {w}'s {w}",
+    "the {w}'s {w} and the {w}s' {w}",
+    "{c}'s {w} isn't {w}, it's {w}",
     "we have to {w} it, and we have to {w} it now!",
     '"{w}," said {f}, "is a {w}."',
     "no {w} - no {w}",
@@ -295,10 +299,11 @@ class Vocabulary:
         return (self.price, self.number, self.date, self.time, self.email, self.filename, self.link)[self.below(7)]()
 
     def token(self) -> str:
-        """A dictionary word seven times out of ten, now and then two with a hyphen, else an oddity."""
+        """A dictionary word seven times out of ten, now and then two with a hyphen or one's own, else an
+        oddity."""
         dice = self.rng.random()
         if dice < 0.7:
-            return self.cased(self.word() if dice < 0.67 else self.compound())
+            return self.cased(self.word() if dice < 0.64 else self.compound() if dice < 0.68 else f"{self.word()}'s")
         return self.oddity()
 
     def compound(self) -> str:
@@ -332,7 +337,7 @@ class Vocabulary:
         if self.rng.random() < 0.85:
             text = text[0].upper() + text[1:]
         if text[-1] not in '?!."' and self.rng.random() < 0.8:
-            text += (".", ".", ".", "!", "?", ",", ":", "...")[self.below(8)]
+            text += (*".....!?,:", "...")[self.below(10)]
         return text
 
     def title(self) -> str:
@@ -348,7 +353,7 @@ class Vocabulary:
         dice = self.rng.random()
         if dice < 0.55:
             return self.among(SWITCHES)
-        if dice < 0.62:
+        if dice < 0.67:
             return self.compound()
         return self.word().capitalize() + (f" {self.word()}" if self.rng.random() < 0.6 else "")
 

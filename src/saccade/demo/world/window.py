@@ -97,7 +97,7 @@ def _pool(
     buttons = [c.name for c in by["button"]]
     pool: list[Asked] = [
         (2.2, lambda: plain(rng, world, "read", plan.text)),
-        (3.0, lambda: _html(rng, world, plan)),
+        (7.0, lambda: _html(rng, world, plan)),
         (0.2, lambda: refusal_turn(rng, world.wording)),
         (1.6, lambda: _at(rng, world, canvas, controls[write.below(len(controls))])),
         (0.5, lambda: plain(rng, world, "field", plan.title, name="title", what="plain")),
@@ -112,7 +112,7 @@ def _pool(
     fields = [element for element in plan.elements if element.what == "field"]
     if fields:
         field = fields[write.below(len(fields))]
-        pool.append((1.5, lambda: plain(rng, world, "field", field.value, name=field.texts[0])))
+        pool.append((2.5, lambda: plain(rng, world, "field", field.value, name=field.texts[0])))
     states = [pair for e in plan.elements for pair in zip(e.texts, e.on, strict=False) if e.what in ("check", "radio")]
     if states:
         name, on = states[write.below(len(states))]
