@@ -293,7 +293,9 @@ def _load(settings: Settings, *, process: bool = False) -> Backend:
 def evaluate(
     items: Annotated[int, typer.Option(min=1, help="Pictures for each row of the table.")] = 200,
     seed: Annotated[int | None, typer.Option(help="Of the pictures; unset: from the clock.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core, four for each GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to answer; cuda: on all GPUs.")] = "cpu",
+    in_flight: Annotated[int, typer.Option(min=1, help="Questions that a process answers at once.")] = 16,
     only: Annotated[list[str] | None, typer.Option(help="Name of a row; may be repeated.")] = None,
     parts: Annotated[bool, typer.Option("--parts", help="Break rows down by kind of picture or question.")] = False,
     json: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="File for the figures.")] = None,
@@ -314,7 +316,9 @@ def evaluate(
         if name not in names:
             raise SettingsError(f"There is no row {name!r}.", hint=f"Rows: {'; '.join(names)}.")
     directory = resolve(settings.model, offline=settings.offline, source=settings.source)
-    options = EvalOptions(directory, items, seed, workers, tuple(only or ()), keep_answers=answers)
+    options = EvalOptions(
+        directory, items, seed, workers, device, in_flight, only=tuple(only or ()), keep_answers=answers
+    )
     with terminal.counting(items * len(options.rows)) as advance:
         figures = measure(options, advance)
     terminal.show_report(figures.rows, figures.seed, figures.seconds, parts=parts)
@@ -330,9 +334,12 @@ def train(
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the training.")] = 1200.0,
     seed: Annotated[int, typer.Option(help="Of weights and pictures; going on, take another one.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that draw; 0: all cores but two.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that draw, for each device; 0: all its cores but two.")
+    ] = 0,
     slots: Annotated[int, typer.Option(min=1, help="Batches in shared memory.")] = 40,
     device: Annotated[str, typer.Option(help="Where to train.")] = "cuda",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs that train together, one batch each.")] = 1,
     patches: Annotated[int, typer.Option(min=1024, help="Patches of a batch.")] = 73_728,
     second: Annotated[int, typer.Option(min=256, help="Patches of a batch with a second frame.")] = 16_384,
     tokens: Annotated[int, typer.Option(min=1024, help="Tokens of a batch.")] = 61_440,
@@ -357,7 +364,7 @@ def train(
     from saccade.demo.train import train as run
 
     options = TrainOptions(
-        out, start=start, seconds=seconds, seed=seed, workers=workers, slots=slots, device=device,
+        out, start=start, seconds=seconds, seed=seed, workers=workers, slots=slots, device=device, devices=devices,
         budget=Budget(patches=patches, second=second, tokens=tokens), muon_rate=muon_rate, adam_rate=adam_rate,
         decay=decay, warmup_steps=warmup_steps, peak=peak, flat=flat, full_stage=full_stage, head_steps=head_steps,
         evaluations=evaluations, max_steps=max_steps, save_every=save_every, profile=profile,

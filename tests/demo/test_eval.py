@@ -74,7 +74,7 @@ def test_summaries_count() -> None:
 
 def test_two_items_of_the_bundled_model(tmp_path: Path) -> None:
     heard: list[str] = []
-    options = EvalOptions(bundle.directory(), 2, 1, 1, ("total of a receipt",), keep_answers=True)
+    options = EvalOptions(bundle.directory(), 2, 1, 1, only=("total of a receipt",), keep_answers=True)
     report = evaluate(options, heard.append)
     assert heard == ["total of a receipt"] * 2
     assert [row["items"] for row in report.rows] == [2]

@@ -14,14 +14,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from saccade.demo import score
 from saccade.demo.world.draw import draw
@@ -30,11 +30,16 @@ from saccade.demo.world.sample import Sample, Turn, World
 if TYPE_CHECKING:  # It loads torch, which a list of rows does not need.
     from saccade.demo.answer import Answerer
 
+Pick: TypeAlias = tuple[int, str, int]
+"""A question of a row in few bytes, so that processes can hand it over: index and kind of the sample, number of the
+turn."""
 READABLE = ("words", "lines", "receipt", "form", "window")
 SHAPE_TASKS = ("color", "kind", "count", "position")
 CHART_TASKS = ("chart_value", "chart_highest", "chart_lowest")
 FREE_TASKS = ("read", "total", "field", "checked", "locate", *SHAPE_TASKS, *CHART_TASKS, "when", "list")
 PRESET_ROW = "preset wording"
+GPU_PROCESSES = 4
+"""Per GPU: the steps of a model this small cost the host more than the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,11 @@ class EvalOptions:
     seed: int | None = None
     """None: drawn from the clock, and printed."""
     workers: int = 0
-    """Processes; 0: one for each core."""
+    """Processes; 0: one for each core, or four for each GPU."""
+    device: str = "cpu"
+    """Where to answer; "cuda": processes take turns on all GPUs."""
+    in_flight: int = 16
+    """Questions that a process answers at once."""
     only: tuple[str, ...] = ()
     """Names of the rows to run; empty: all."""
     keep_answers: bool = False
@@ -150,21 +159,35 @@ class Report:
     answers: list[Answer] = field(default_factory=list)
 
 
+def _world(row: Row, kind: str) -> World:
+    return World(
+        split="test",
+        fonts="unseen" if row.fonts == "unseen" else "known",
+        wording="unseen" if row.wording == "unseen" else "preset" if row.wording == "preset" else "train",
+        kinds={kind: 1.0},
+    )
+
+
 def items_of(row: Row, seed: int, count: int) -> Iterator[tuple[Sample, Turn]]:
     """`count` samples of a row, each with the one question it is asked; kinds and tasks take turns, so that each is
     asked equally often, as far as a kind asks the task at all."""
+    for pick in _picks(row, seed, count):
+        yield _drawn(row, seed, pick)
+
+
+def _drawn(row: Row, seed: int, pick: Pick) -> tuple[Sample, Turn]:
+    index, kind, number = pick
+    sample = draw(seed, index, _world(row, kind))
+    return sample, sample.turns[number]
+
+
+def _picks(row: Row, seed: int, count: int) -> Iterator[Pick]:
     wanted: dict[str, int] = dict.fromkeys(row.tasks, 0)
     shown: dict[str, int] = dict.fromkeys(row.kinds, 0)
     found = index = 0
     while found < count:
         kind = min(shown, key=lambda k: shown[k])
-        world = World(
-            split="test",
-            fonts="unseen" if row.fonts == "unseen" else "known",
-            wording="unseen" if row.wording == "unseen" else "preset" if row.wording == "preset" else "train",
-            kinds={kind: 1.0},
-        )
-        sample = draw(seed, index, world)
+        sample = draw(seed, index, _world(row, kind))
         index += 1
         turns = [t for t in sample.turns if t.task in wanted]
         if not turns:
@@ -176,33 +199,60 @@ def items_of(row: Row, seed: int, count: int) -> Iterator[tuple[Sample, Turn]]:
         wanted[turn.task] += 1
         shown[kind] += 1
         found += 1
-        yield sample, turn
+        yield index - 1, kind, sample.turns.index(turn)
 
 
-@lru_cache(maxsize=1)
-def _answerer(directory: Path, threads: int) -> Answerer:
-    """The loaded checkpoint of this process."""
+class _Here:
+    """What a process of an evaluation knows."""
+
+    options: EvalOptions
+    threads: int
+    number: int
+    """Of the process, in the order of their start."""
+
+
+def _enter(options: EvalOptions, threads: int, count: Any) -> None:
+    with count.get_lock():
+        _Here.number, count.value = count.value, count.value + 1
+    _Here.options, _Here.threads = options, threads
+    _answerer.cache_clear()
+
+
+@cache
+def _answerer() -> Answerer:
+    """The loaded checkpoint of this process; by a job, not on entry, where a pool would not hear of a failure."""
     import torch
 
     from saccade.demo.answer import Answerer
 
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
-    return Answerer(directory)
+    options = _Here.options
+    torch.set_num_threads(min(_Here.threads, torch.get_num_threads()))
+    device = f"cuda:{_Here.number % torch.cuda.device_count()}" if options.device == "cuda" else options.device
+    return Answerer(options.directory, device=device, in_flight=options.in_flight)
 
 
-def _answer(job: tuple[Path, int, Sample, str]) -> str:
-    directory, threads, sample, question = job
-    return _answerer(directory, threads).answer(sample, question)
+def _choose(job: tuple[Row, int, int]) -> list[Pick]:
+    return list(_picks(*job))
+
+
+def _answer(job: tuple[Row, int, list[Pick]]) -> list[Answer]:
+    row, seed, picks = job
+    items = [_drawn(row, seed, pick) for pick in picks]
+    texts = _answerer().answers([(sample, turn.question) for sample, turn in items])
+    return [_score(row, *item, text) for item, text in zip(items, texts, strict=True)]
 
 
 @contextmanager
-def _crew(workers: int) -> Iterator[Callable[[Iterable[Any]], Iterator[str]]]:
-    """A function that answers jobs in their order: in this process, or spread over several."""
+def _crew(options: EvalOptions, workers: int, threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` whose jobs are done in this process, or spread over several."""
+    context = mp.get_context("spawn")
+    arguments = (options, threads, context.Value("i", 0))
     if workers == 1:
-        yield lambda jobs: map(_answer, jobs)
+        _enter(*arguments)
+        yield map
         return
-    with mp.get_context("spawn").Pool(workers) as pool:
-        yield lambda jobs: pool.imap(_answer, jobs)
+    with context.Pool(workers, _enter, arguments) as pool:
+        yield pool.imap
 
 
 def _score(row: Row, sample: Sample, turn: Turn, answer: str) -> Answer:
@@ -262,17 +312,19 @@ def _figures(row: Row, answers: list[Answer]) -> dict[str, Any]:
 def evaluate(options: EvalOptions, advance: Callable[[str], None] = lambda row: None) -> Report:
     """Answer and score all rows, spread over processes; `advance` hears the row's name after each item."""
     seed = options.seed if options.seed is not None else int(time.time())
-    cores = os.cpu_count() or 1
-    workers = options.workers or cores
-    threads, begin = max(1, cores // workers), time.perf_counter()
+    workers, threads = _processes(options)
+    begin = time.perf_counter()
     answers: list[Answer] = []
-    with _crew(workers) as answer_all:
-        for number, row in options.rows:
-            items = list(items_of(row, seed + number, options.items))
-            jobs = [(options.directory, threads, sample, turn.question) for sample, turn in items]
-            for (sample, turn), text in zip(items, answer_all(jobs), strict=True):
-                answers.append(_score(row, sample, turn, text))
-                advance(row.name)
+    with _crew(options, workers, threads) as spread:
+        chosen = spread(_choose, [(row, seed + number, options.items) for number, row in options.rows])
+        jobs = []
+        for (number, row), picks in zip(options.rows, chosen, strict=True):
+            for at in range(0, len(picks), options.in_flight):
+                jobs.append((row, seed + number, picks[at : at + options.in_flight]))
+        for some in spread(_answer, jobs):
+            for answer in some:
+                answers.append(answer)
+                advance(answer.row)
     report = Report(seed, options.items, round(time.perf_counter() - begin, 1), _facts(options, workers))
     preset: float | None = None
     for _, row in options.rows:
@@ -283,17 +335,38 @@ def evaluate(options: EvalOptions, advance: Callable[[str], None] = lambda row: 
     return report
 
 
+def _processes(options: EvalOptions) -> tuple[int, int]:
+    """How many, and the threads of each. RuntimeError: no GPU is there."""
+    cores, workers = os.cpu_count() or 1, options.workers
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise RuntimeError("there is no GPU that torch can use")
+        workers = workers or min(cores, GPU_PROCESSES * torch.cuda.device_count())
+    workers = workers or cores
+    return workers, max(1, cores // workers)
+
+
 def _facts(options: EvalOptions, workers: int) -> dict[str, Any]:
     weights = options.directory / "model.safetensors"
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "checkpoint": options.directory.name,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None,
-        "versions": {name: version(name) for name in ("saccade", "torch", "numpy", "pillow")}
+        "versions": {name: _version(name) for name in ("saccade", "torch", "numpy", "pillow")}
         | {"python": platform.python_version()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workers} process{'es' * (workers > 1)}, float32",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workers} process{'es' * (workers > 1)}, "
+        f"{'CPU, float32' if options.device == 'cpu' else f'{options.device}, type of the checkpoint'}",
         "command": " ".join(["saccade", *sys.argv[1:]]),
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from its source, as on a borrowed GPU
+        return "not installed"
 
 
 def write(report: Report, path: Path) -> None:

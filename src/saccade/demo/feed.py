@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saccade.demo.crew import ALONE, Crew
 from saccade.demo.learn import Segments
 from saccade.demo.pack import Batch, Budget, Packer
 from saccade.demo.world.draw import draw
@@ -53,6 +54,7 @@ def samples(seed: int, first: int, step: int, world: World, stage: Any = None) -
 def _work(
     number: int,
     workers: int,
+    crew: Crew,
     seed: int,
     memory: mmap.mmap,
     budget: Budget,
@@ -63,7 +65,8 @@ def _work(
     os.nice(5)
     if cores:
         os.sched_setaffinity(0, cores)
-    packer = Packer(samples(seed, number, workers, World(), stage), budget, seed * 1000 + number)
+    first, step = crew.rank * workers + number, crew.size * workers
+    packer = Packer(samples(seed, first, step, World(), stage), budget, seed * 1000 + first)
     state = np.frombuffer(states, np.uint8)
     mine = range(number, len(state), workers)
     parent, size = os.getppid(), Batch.nbytes(budget)
@@ -108,9 +111,10 @@ class Loaded:
 
 class Feed:
     """Batches on the device, always one uploaded ahead. When the workers are behind, the least used of the recent
-    batches is trained on once more (its noise differs) instead of waiting."""
+    batches is trained on once more (its noise differs) instead of waiting. Each rank of a crew draws other pictures of
+    the seed."""
 
-    def __init__(self, seed: int, budget: Budget, workers: int, slots: int) -> None:
+    def __init__(self, seed: int, budget: Budget, workers: int, slots: int, crew: Crew = ALONE) -> None:
         context = mp.get_context("fork")
         self.budget, self.size = budget, Batch.nbytes(budget)
         slots = max(slots, 2 * workers)
@@ -120,7 +124,7 @@ class Feed:
         self.workers = [
             context.Process(
                 target=_work,
-                args=(n, workers, seed, self.memory, budget, states, self.stage, spare_cores(workers)),
+                args=(n, workers, crew, seed, self.memory, budget, states, self.stage, spare_cores(workers)),
                 daemon=True,
             )
             for n in range(workers)
@@ -129,6 +133,8 @@ class Feed:
             worker.start()
         self.host = torch.frombuffer(self.memory, dtype=torch.uint8)
         self.reused = self.cursor = 0
+        self.seen = time.perf_counter()
+        """When all workers were last seen alive."""
         self.starved = self.slack = 0.0
         """Seconds spent waiting for workers, and for the device with AHEAD steps in its queue."""
         self.device = torch.device("cpu")
@@ -197,6 +203,7 @@ class Feed:
     def _full(self) -> int | None:
         begin = time.perf_counter()
         while True:
+            self._look_after()
             self._release()
             full = np.flatnonzero(self.state == FULL)
             waited = time.perf_counter() - begin
@@ -209,9 +216,15 @@ class Feed:
             if waited > 0.002 and len(self.ring) > 1:
                 self.starved += waited
                 return None
-            if waited > 5 and (dead := [w.pid for w in self.workers if not w.is_alive()]):
-                raise RuntimeError(f"worker processes {dead} died")
             time.sleep(0.0005)
+
+    def _look_after(self) -> None:
+        """Once a second: a dead worker would only show as batches that come back more often."""
+        now = time.perf_counter()
+        if now - self.seen > 1:
+            self.seen = now
+            if dead := [w.pid for w in self.workers if not w.is_alive()]:
+                raise RuntimeError(f"worker processes {dead} died")
 
     def _release(self) -> None:
         """Give slots whose copy is done back to their workers."""

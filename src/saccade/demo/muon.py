@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from saccade.demo.crew import ALONE, Crew
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that drives singular values to about 1 in five steps (same source)."""
 
@@ -23,9 +25,9 @@ ADAM_BETAS = (0.9, 0.98)
 
 @dataclass(slots=True)
 class Stack:
-    """All matrices of one shape: where they live in the model, their fp32 masters and their momentum, [G, r, c]."""
+    """All matrices of one shape, [G, r, c]: views of the optimiser's flat tensors."""
 
-    places: list[tuple[nn.Parameter, slice]]
+    grad: Tensor
     master: Tensor
     momentum: Tensor
 
@@ -69,7 +71,11 @@ def adam_update(
 
 class Muon:
     """Splits the model's parameters: `matrices` with the row counts of the matrices fused in each, `others` with the
-    share of the Adam rate that each gets."""
+    share of the Adam rate that each gets.
+
+    Everything lies in flat tensors, stack behind stack and the others at the end: gradients of a crew are averaged by
+    one all-reduce, and a step on the others is one kernel.
+    """
 
     def __init__(
         self,
@@ -77,55 +83,66 @@ class Muon:
         others: Sequence[tuple[nn.Parameter, float]],
         *,
         compiled: bool,
+        crew: Crew = ALONE,
     ) -> None:
+        self.crew = crew
         groups: dict[tuple[int, int], list[tuple[nn.Parameter, slice]]] = defaultdict(list)
         for parameter, rows in matrices:
             start = 0
             for count in rows:
                 groups[(count, parameter.shape[1])].append((parameter, slice(start, start + count)))
                 start += count
-        self.stacks = []
-        for places in groups.values():
-            master = torch.stack([p.detach()[rows].float() for p, rows in places])
-            self.stacks.append(Stack(places, master, torch.zeros_like(master)))
-        # All small parameters lie behind each other in one flat master, so that a step on them is one kernel.
-        self.others = [parameter for parameter, _ in others]
-        self.master = torch.cat([p.detach().float().flatten() for p in self.others])
+        self.places = [place for group in groups.values() for place in group]
+        self.places += [(parameter, slice(None)) for parameter, _ in others]
+        self.weights = [p.detach()[rows] for p, rows in self.places]
+        self.master = torch.cat([w.float().flatten() for w in self.weights])
+        self.grad, self.first = torch.zeros_like(self.master), torch.zeros_like(self.master)
+        self.grad_views, self.master_views = (_views(flat, self.weights) for flat in (self.grad, self.master))
+        self.stacks, at = list[Stack](), 0
+        for (count, columns), group in groups.items():
+            end = at + len(group) * count * columns
+            grad, master, first = (f[at:end].view(-1, count, columns) for f in (self.grad, self.master, self.first))
+            self.stacks.append(Stack(grad, master, first))
+            at = end
+        self.second = torch.zeros_like(self.master[at:])
+        self.small = self.grad[at:], self.first[at:], self.second, self.master[at:]
         self.share = torch.cat([torch.full((p.numel(),), share, device=p.device) for p, share in others])
-        self.grad, self.first, self.second = (torch.zeros_like(self.master) for _ in range(3))
-        self.grad_views, self.master_views = self._views(self.grad), self._views(self.master)
         self.scalars = torch.zeros(6, device=self.master.device)
         self.steps = 0
+        self.state = (self.master, self.first, self.second)
+        """What the next step depends on, beside its gradients."""
         self.muon = torch.compile(muon_update, dynamic=False) if compiled else muon_update
         self.adam = torch.compile(adam_update, dynamic=False) if compiled else adam_update
-        self.every = [*{id(p): p for stack in self.stacks for p, _ in stack.places}.values(), *self.others]
-
-    def _views(self, flat: Tensor) -> list[Tensor]:
-        parts = torch.split(flat, [p.numel() for p in self.others])
-        return [part.view(p.shape) for part, p in zip(parts, self.others, strict=True)]
 
     def forget(self) -> None:
         """Start the momenta anew, as after steps at rate zero that only served to compile."""
-        for state in (self.first, self.second, *(stack.momentum for stack in self.stacks)):
-            state.zero_()
+        self.first.zero_()
+        self.second.zero_()
         self.steps = 0
 
     @torch.no_grad()
     def step(self, *, muon_rate: float, adam_rate: float, beta: float, decay: float) -> None:
-        """Take one step from the parameters' gradients and clear them; a missing gradient is zero."""
+        """Take one step from the parameters' gradients, averaged over the crew, and clear them; a missing gradient is
+        zero."""
         self.steps += 1
         bias = [1 - beta**self.steps for beta in ADAM_BETAS]
         # A fill passes its value with the kernel; a copy from the host could wait for the device.
         for scalar, value in zip(self.scalars, (beta, muon_rate, decay, adam_rate, *bias), strict=True):
             scalar.fill_(value)
         b, rate, d, small_rate, bias1, bias2 = self.scalars.unbind()
-        for stack in self.stacks:
-            grad = torch.stack([p.grad[rows] for p, rows in stack.places if p.grad is not None]).float()
-            self.muon(grad, stack.momentum, stack.master, b, rate, d)
-            torch._foreach_copy_([p.data[rows] for p, rows in stack.places], list(stack.master.unbind(0)))
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.others]
+        grads = [torch.zeros_like(p[rows]) if p.grad is None else p.grad[rows] for p, rows in self.places]
         torch._foreach_copy_(self.grad_views, grads)
-        self.adam(self.grad, self.first, self.second, self.master, self.share, small_rate, bias1, bias2)
-        torch._foreach_copy_([p.data for p in self.others], self.master_views)
-        for parameter in self.every:
+        self.crew.average_(self.grad)
+        for stack in self.stacks:
+            self.muon(stack.grad, stack.momentum, stack.master, b, rate, d)
+        self.adam(*self.small, self.share, small_rate, bias1, bias2)
+        # Kernels tuned apart may round apart.
+        self.crew.follow_(self.master)
+        torch._foreach_copy_(self.weights, self.master_views)
+        for parameter, _ in self.places:
             parameter.grad = None
+
+
+def _views(flat: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:
+    parts = torch.split(flat, [shape.numel() for shape in shapes])
+    return [part.view(shape.shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -1,6 +1,8 @@
 """`saccade demo train`: the small bundled model, trained on the synthetic picture world on one GPU, from nothing or on
 from a checkpoint.
 
+With several devices each has a process of its own (see crew): a step is then one on all their batches.
+
 The schedule is in seconds, not steps: `seconds` of training end with the learning rate at zero, whatever the machine.
 Writes a complete checkpoint directory in the Hugging Face layout, `train.json` with the learning curve, and
 `char_head.safetensors`, the auxiliary head, which serving does not need.
@@ -11,10 +13,13 @@ from __future__ import annotations
 import gc
 import json
 import math
+import multiprocessing as mp
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +28,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from saccade.demo import bundle
+from saccade.demo.crew import ALONE, Clock, Crew, launch
 from saccade.demo.feed import Feed, Loaded, samples, segments_of, to_device
 from saccade.demo.learn import Learner, Segments
 from saccade.demo.muon import Muon
 from saccade.demo.pack import TASKS, Batch, Budget, Packer
+from saccade.demo.profile import StepProfiler
 from saccade.demo.world.sample import World
 from saccade.kernels import Ops, reference, select
 from saccade.model.config import ModelConfig
@@ -48,9 +55,11 @@ class TrainOptions:
     seed: int = 1
     """Of weights and pictures; going on with the seed of the run before would draw the same pictures again."""
     workers: int = 0
-    """0: all cores but two."""
+    """Of each device; 0: all its cores but two."""
     slots: int = 40
     device: str = "cuda"
+    devices: int = 1
+    """So many of the kind, the first ones, train together on one batch each; the cores are divided among them."""
     budget: Budget = field(default_factory=Budget)
     muon_rate: float = 0.012
     adam_rate: float = 2e-3
@@ -132,7 +141,7 @@ def initialise(model: Qwen3VL, seed: int) -> None:
         table.copy_(grid.reshape(side * side, width) * 0.3)
 
 
-def optimiser(learner: Learner, *, compiled: bool) -> Muon:
+def optimiser(learner: Learner, *, compiled: bool, crew: Crew = ALONE) -> Muon:
     """Muon for the matrices of blocks, mergers and layers, split where projections are fused; Adam for the rest."""
     text = learner.model.config.text
     head, hidden = text.head_dim, text.intermediate_size
@@ -150,7 +159,7 @@ def optimiser(learner: Learner, *, compiled: bool) -> Muon:
             matrices.append((parameter, [hidden, hidden]))
         else:
             matrices.append((parameter, [rows]))
-    return Muon(matrices, others, compiled=compiled)
+    return Muon(matrices, others, compiled=compiled, crew=crew)
 
 
 @torch.no_grad()
@@ -217,51 +226,66 @@ def student(options: TrainOptions, device: torch.device) -> tuple[Learner, bool]
 
 
 def train(options: TrainOptions) -> Path:
-    """Train for `options.seconds` and return the checkpoint directory."""
+    """Train for `options.seconds` and return the checkpoint directory. RuntimeError: a process of the run died."""
+    if options.devices == 1:
+        _work(options, ALONE, Clock(mp), lambda: None)
+        return options.out
+    cuda = options.device == "cuda"
+    if cuda and torch.cuda.device_count() < options.devices:
+        raise RuntimeError(f"{options.devices} GPUs are asked for and {torch.cuda.device_count()} are there")
+    launch(partial(_work, options), options.devices, "nccl" if cuda else "gloo")
+    return options.out
+
+
+def _work(options: TrainOptions, crew: Crew, clock: Clock, meet: Callable[[], None]) -> None:
+    """One rank's part of a training."""
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
-    torch._dynamo.config.recompile_limit = 64  # one graph for each shape of matrix
-    workers = options.workers or max(1, (os.cpu_count() or 4) - 2)
-    feed = Feed(options.seed, options.budget, workers, options.slots)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 4
+    feed = Feed(options.seed, options.budget, options.workers or max(1, cores - 2), options.slots, crew)
     try:
-        return _train(options, feed)
+        meet()
+        _train(options, feed, crew, clock)
     finally:
         feed.close()
 
 
-def _train(options: TrainOptions, feed: Feed) -> Path:
-    device = torch.device(options.device)
+def _train(options: TrainOptions, feed: Feed, crew: Crew, clock: Clock) -> None:
+    device = torch.device(options.device, crew.rank) if crew.size > 1 else torch.device(options.device)
     learner, fresh_head = student(options, device)
-    optim = optimiser(learner, compiled=device.type == "cuda")
+    torch.manual_seed(options.seed * 1000 + crew.rank)  # The weights were equal; the noise is not.
+    compiled = device.type == "cuda"
+    if compiled:
+        torch._dynamo.config.recompile_limit = 64  # one graph for each shape of matrix
+    optim = optimiser(learner, compiled=compiled, crew=crew)
     schedule = Schedule(options, fresh_head)
     feed.stage.value = schedule.stage(0.0)
     feed.attach(device)
-    held_out = held_out_batches(options, device)
+    held_out = held_out_batches(options, device) if crew.rank == 0 else []
     batch = feed.next()
     # Compile everything before the clock starts; at rate zero nothing moves.
-    for apart in (True, True, False, False):
+    for apart in (True, True, False, False) if compiled else ():
         losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=apart)
         (losses.text + losses.chars).backward()
         optim.step(muon_rate=0.0, adam_rate=0.0, beta=0.85, decay=0.0)
     optim.forget()
-    evaluate(learner, held_out)
+    log, profiler = (
+        _Log(options, feed, crew, device),
+        StepProfiler(0 if crew.rank else options.profile, device, options.out),
+    )
+    log.evaluate(learner, held_out, optim, keep=options.start is not None)
     # What lives now lives to the end; cycles are looked for at evaluations only, not in the middle of a step.
     gc.collect()
     gc.freeze()
     gc.disable()
 
-    log, profiler = _Log(feed), _Profiler(options)
-    curve: list[dict[str, Any]] = []
-    saved, next_evaluation = log.begin, 1.0 / options.evaluations
-    if options.start is not None:
-        curve.append(log.point() | evaluate(learner, held_out))
-        print(json.dumps(curve[-1]), flush=True)
-    while True:
-        now = time.perf_counter()
-        steps = log.done["steps"]
-        share = max((now - log.begin) / options.seconds, steps / options.max_steps if options.max_steps else 0.0)
-        if share >= 1:
-            break
+    saved, next_evaluation = log.start(), 1.0 / options.evaluations
+    if crew.rank == 0:
+        for step in range(Clock.LEAD):
+            clock.tell(step, log.share(step))
+    while (share := clock.share(steps := log.done["steps"])) < 1:
+        if crew.rank == 0:
+            clock.tell(steps + Clock.LEAD, log.share(steps + Clock.LEAD))
         feed.stage.value = schedule.stage(share)
         losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=schedule.apart(steps))
         (losses.text + schedule.char_weight(share) * losses.chars).backward()
@@ -275,32 +299,42 @@ def _train(options: TrainOptions, feed: Feed) -> Path:
         log.count(batch)
         batch = feed.next()
         profiler.step(steps)
+        now = time.perf_counter()
         if now - log.last > 10:
             log.line(float(losses.text.detach()), float(losses.chars_right))
         if share >= next_evaluation:
             next_evaluation += 1.0 / options.evaluations
-            curve.append(log.point() | evaluate(learner, held_out))
-            print(json.dumps(curve[-1]), flush=True)
+            log.evaluate(learner, held_out, optim)
             gc.collect()
-        if now - saved > options.save_every:
+        if crew.rank == 0 and now - saved > options.save_every:
             export(learner, options.out)
             saved = now
-    curve.append(log.point() | evaluate(learner, held_out))
-    print(json.dumps(curve[-1]), flush=True)
-    export(learner, options.out)
+    log.evaluate(learner, held_out, optim)
+    if crew.rank == 0:
+        export(learner, options.out)
+        _write_facts(options, feed, log.curve)
     gc.enable()
-    _write_facts(options, feed, curve)
-    return options.out
 
 
 class _Log:
-    """What has been done so far, and lines about the last interval."""
+    """What has been done so far, lines about the last interval, and the learning curve, which rank 0 draws."""
 
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
-        self.begin = self.last = time.perf_counter()
+    def __init__(self, options: TrainOptions, feed: Feed, crew: Crew, device: torch.device) -> None:
+        self.options, self.feed, self.crew, self.device = options, feed, crew, device
         self.done = {"steps": 0, "pictures": 0, "patches": 0, "tokens": 0, "characters": 0}
+        self.curve: list[dict[str, Any]] = []
+        self.start()
+
+    def start(self) -> float:
+        """Set the clock to zero; the time."""
+        self.begin = self.last = time.perf_counter()
         self.before = self._totals()
+        return self.begin
+
+    def share(self, steps: int) -> float:
+        """Of the time that is gone now, or of the steps that may be made."""
+        gone = (time.perf_counter() - self.begin) / self.options.seconds
+        return max(gone, steps / self.options.max_steps if self.options.max_steps else 0.0)
 
     def _totals(self) -> tuple[float, ...]:
         return self.done["steps"], self.done["pictures"], self.feed.slack, self.feed.starved
@@ -310,43 +344,30 @@ class _Log:
         for key, i in (("pictures", 2), ("patches", 5), ("tokens", 6), ("characters", 4)):
             self.done[key] += batch.counts[i]
 
-    def point(self) -> dict[str, Any]:
-        return {"s": round(time.perf_counter() - self.begin, 1), **self.done}
+    def evaluate(self, learner: Learner, held_out: list[Any], optim: Muon, *, keep: bool = True) -> None:
+        """Make sure that all ranks have the same weights, and add a point to the curve unless it only serves to
+        compile; its counts are of all ranks."""
+        self.crew.compare(optim.state)
+        counts = self.crew.total(list(self.done.values()), self.device)
+        if self.crew.rank:
+            return
+        done = dict(zip(self.done, counts, strict=True)) | {"steps": self.done["steps"]}
+        point = {"s": round(time.perf_counter() - self.begin, 1), **done} | evaluate(learner, held_out)
+        if keep:
+            self.curve.append(point)
+            print(json.dumps(point), flush=True)
 
     def line(self, loss: float, chars: float) -> None:
-        """Print one JSON line. `slack` is the share of the interval in which the host waited for the device (near 0:
-        the host is too slow), `starved` that in which it waited for pictures."""
+        """Print one JSON line of this rank alone. `slack` is the share of the interval in which the host waited for the
+        device (near 0: the host is too slow), `starved` that in which it waited for pictures."""
         now, totals = time.perf_counter(), self._totals()
         seconds = now - self.last
         rates = [round((b - a) / seconds, 3) for a, b in zip(self.before, totals, strict=True)]
-        line = self.point() | dict(zip(("steps/s", "pictures/s", "slack", "starved"), rates, strict=True))
+        line: dict[str, Any] = {"rank": self.crew.rank, "s": round(now - self.begin, 1), **self.done}
+        line |= dict(zip(("steps/s", "pictures/s", "slack", "starved"), rates, strict=True))
         line |= {"stage": round(self.feed.stage.value, 3), "reused": self.feed.reused}
         print(json.dumps(line | {"loss": round(loss, 4), "chars": round(chars, 4)}), flush=True)
         self.last, self.before = now, totals
-
-
-class _Profiler:
-    """Profiles options.profile steps from step 50 on and writes two tables: by time on the device, and on the host."""
-
-    FIRST = 50
-
-    def __init__(self, options: TrainOptions) -> None:
-        self.options = options
-        self.profile: Any = None
-
-    def step(self, steps: int) -> None:
-        """Called after each step."""
-        if steps == self.FIRST and self.options.profile:
-            self.profile = torch.profiler.profile()
-            self.profile.start()
-        elif self.profile is not None and steps == self.FIRST + self.options.profile:
-            self.profile.stop()
-            averages = self.profile.key_averages()
-            device = "self_device_time_total" if self.options.device.startswith("cuda") else "self_cpu_time_total"
-            tables = [averages.table(sort_by=key, row_limit=60) for key in (device, "self_cpu_time_total")]
-            self.options.out.mkdir(parents=True, exist_ok=True)
-            (self.options.out / "profile.txt").write_text("\n\n".join(tables) + "\n")
-            self.profile = None
 
 
 def _write_facts(options: TrainOptions, feed: Feed, curve: list[dict[str, Any]]) -> None:
@@ -356,7 +377,7 @@ def _write_facts(options: TrainOptions, feed: Feed, curve: list[dict[str, Any]])
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "workers": len(feed.workers),
-        "reused_batches": feed.reused,
+        "reused_batches_of_rank_0": feed.reused,
         "peak_gpu_bytes": torch.cuda.max_memory_allocated() if cuda else 0,
         "curve": curve,
     }
