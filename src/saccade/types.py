@@ -133,14 +133,25 @@ class Message:
 class SamplingParams:
     """How the next token is chosen and when to end. Greedy when `temperature` is 0.
 
-    `temperature`, `top_k` and `top_p` may be None: the checkpoint's own default (generation_config.json), which the
-    backend fills in; where there is none, temperature 1 and no limits.
+    `temperature`, `top_k`, `top_p`, `min_p` and `repetition_penalty` may be None: the checkpoint's own default
+    (generation_config.json), which the backend fills in; where there is none, temperature 1, no limits, no penalty.
+    `engine/sampler.py` says in which order they act.
     """
 
     temperature: float | None = None
     top_k: int | None = None
     """0: no limit."""
     top_p: float | None = None
+    min_p: float | None = None
+    """Tokens less likely than this times the likeliest are left out."""
+    repetition_penalty: float | None = None
+    """Logits of ids in the prompt or the answer are divided by it if positive, else multiplied; 1: as they are."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of ids in the answer."""
+    frequency_penalty: float = 0.0
+    """The same, once for each time they are there."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(id, what is added to its logit), each id once."""
     seed: int | None = None
     max_tokens: int | None = None
     """None: until the context is full."""

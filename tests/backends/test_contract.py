@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from saccade.backends.base import Backend, Echo
 from saccade.backends.native import Native
 from saccade.engine import runner
 from saccade.engine.options import EngineOptions
+from saccade.engine.sampler import Choices
 from saccade.errors import ContextLengthError, EngineError, RequestError
 from saccade.types import Delta, Message, Request, SamplingParams, TextPart
 
@@ -31,24 +32,28 @@ class Parrot:
 
     is_plain = False
 
-    def __init__(self, params: SamplingParams, *, stop_ids: tuple[int, ...], num_valid_ids: int, **_: Any) -> None:
-        self.num_valid_ids = num_valid_ids
+    def __init__(self, params: SamplingParams, *, stop_ids: tuple[int, ...], **_: Any) -> None:
+        self.logprobs = params.logprobs
         self._params = params
         self._end = max(stop_ids)
         self._said = 0
         self.text = TEXT.encode()
 
-    def choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def say(self) -> int:
         held = self._params.ignore_eos or self._said < self._params.min_tokens
         done = self._said >= len(self.text) and not held
         token = self._end if done else self.text[self._said % len(self.text)]
         self._said += 1
-        index, zero = torch.tensor([token]), torch.zeros(1)
-        wanted = self._params.logprobs
-        if wanted is None:
-            return index, [zero]
-        alternatives = min(1, wanted)
-        return index, [zero, zero, zero, index[:alternatives].float(), zero[:alternatives]]
+        return token
+
+
+def choose(parrots: Sequence[Parrot], *_: Any, **__: Any) -> Choices:
+    """Each is certain of what it says."""
+    ids = torch.tensor([parrot.say() for parrot in parrots])
+    telling = torch.tensor([parrot.logprobs is not None for parrot in parrots])
+    certain = torch.zeros(3 * int(telling.sum()))  # chosen logits, logsumexps, values of the likeliest
+    facts = torch.cat([ids.float(), torch.zeros(len(ids)), certain, ids[telling].float()])
+    return Choices(ids, facts, tuple(parrot.logprobs for parrot in parrots), width=1)
 
 
 Scene = Callable[[Backend], Coroutine[Any, Any, None]]
@@ -62,6 +67,7 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         if request.param == "echo":
             return Echo(context=CONTEXT, delay=0.0005)
         monkeypatch.setattr(runner, "Sampler", Parrot)
+        monkeypatch.setattr(runner, "choose", choose)
         return request.getfixturevalue("load")(options=EngineOptions(max_context=CONTEXT))
 
     async def run(scene: Scene) -> None:

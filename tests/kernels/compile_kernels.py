@@ -15,9 +15,10 @@ from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
 
 CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 """Compute capability and bytes of shared memory a program may have."""
-INTEGERS = {"tables", "lengths", "cu_q", "cu_seqlens", "tickets", "counter", "at"}
-LONGS = {"slots", "index", "top_k"}
-FLOATS = {"partial", "marks", "high", "temperature", "top_p", "uniform"}
+INTEGERS = {"tables", "lengths", "cu_q", "cu_seqlens", "tickets", "counter", "at", "uses"}
+LONGS = {"slots", "index", "keys"}
+FLOATS = {"partial", "marks", "high", "temperature", "top_k", "top_p", "min_p", "uniform", "peaks"}
+FLOATS |= {"repetition", "frequency", "presence"}
 SCALARS = dict.fromkeys(("scale", "eps"), "fp32") | dict.fromkeys(
     ("rows", "decodes", "sequences", "height", "width"), "i32"
 )
@@ -31,6 +32,8 @@ def kind(kernel: str, name: str) -> str:
         return "*i64"
     if name == "out" and kernel in ("_greedy", "_draw"):
         return "*i64"
+    if name in ("bias", "out") and kernel == "_penalize":
+        return "*fp32"
     if name in ("cos", "sin", "weight") and kernel in ("_rotate", "_place"):
         return "*fp32"
     if name == "pixels":
@@ -98,9 +101,11 @@ def build_all(chip: int) -> None:
         size = 768 * depth
         build(vision._patches, chip, 4, 3, DEPTH=depth, SIZE=size, BLOCK=1024 * depth)
     build(vision._place, chip, 4, 3, E=1024, BLOCK=1024)
-    vocabulary = {"V": 151936, "BLOCK": sampling.PART, "PARTS": 75}
-    build(sampling._greedy, chip, 4, 3, **vocabulary, WIDE=128)
-    build(sampling._draw, chip, 4, 3, **vocabulary, WIDE=4096, MOST=32)
+    vocabulary = {"NUM": 151936, "BLOCK": sampling.PART}
+    parts = {"PARTS": 75, "WIDE": 128}
+    build(sampling._greedy, chip, 4, 3, **vocabulary, **parts)
+    build(sampling._draw, chip, 4, 3, **vocabulary, **parts, MOST=64)
+    build(sampling._penalize, chip, 4, 3, **vocabulary)
 
 
 if __name__ == "__main__":

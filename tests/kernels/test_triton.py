@@ -1,53 +1,21 @@
-"""Triton kernels against their twins in plain torch: under the interpreter on a CPU, compiled on a CUDA device.
-
-The interpreter is chosen when triton is imported, so on a machine with a device only the device is tested.
-"""
+"""Triton kernels against their twins in plain torch: under the interpreter on a CPU, compiled on a CUDA device."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, attention, pointwise, stream, vision
 from test_paged import BLOCK, CASES, make_batch
 from torch import Tensor
 
 from saccade.kernels import AttentionBatch, fused, ops, paged, reference
 
-if find_spec("triton") is None:
-    pytest.skip("triton is not installed", allow_module_level=True)
-HAS_DEVICE = torch.cuda.is_available()
-if not HAS_DEVICE:
-    if "triton.language" in sys.modules:
-        pytest.skip("triton was imported before the interpreter could be chosen", allow_module_level=True)
-    os.environ["TRITON_INTERPRET"] = "1"
-try:
-    import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
-    from triton.runtime import interpreter
-
-    from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
-finally:
-    os.environ.pop("TRITON_INTERPRET", None)
-
-_patch_tensor = interpreter._patch_lang_tensor
-
-
-def _patch_tensor_for_numpy(tensor: object, scope: object) -> None:
-    """The interpreter's scalars are arrays of one element, of which numpy from 2.4 on makes no int by itself."""
-    _patch_tensor(tensor, scope)
-    scope.set_attr(tensor, "__index__", lambda scalar: scalar.handle.data.item())
-
-
-interpreter._patch_lang_tensor = _patch_tensor_for_numpy
-
-pytestmark = [pytest.mark.gpu] if HAS_DEVICE else []
-DEVICE = "cuda" if HAS_DEVICE else "cpu"
-TYPES = [torch.float32, torch.bfloat16 if HAS_DEVICE else torch.float16]
-"""The interpreter multiplies bfloat16 as the integers it is stored as; float16 goes the same way through a kernel."""
+pytestmark = MARKS
 LIMITS = {torch.float32: 2e-3 if HAS_DEVICE else 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 """Relative error, over a whole tensor, that a type's rounding explains (on a device: tf32)."""
 
@@ -217,28 +185,6 @@ def test_place_rows(dtype: torch.dtype) -> None:
     x, table = draw(5, 40, dtype=dtype), draw(9, 40, dtype=dtype)
     index, weight = torch.randint(0, 9, (5, 4)).to(DEVICE), draw(5, 4)
     agree(vision.place_rows(x, table, index, weight), fused.place_rows(x, table, index, weight))
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("vocabulary", [100, 3000])
-def test_greedy(vocabulary: int, dtype: torch.dtype) -> None:
-    logits = draw(3, vocabulary, dtype=dtype)
-    logits[0, vocabulary - 1] = 100
-    logits[1, 3:9] = 50  # the first of equals
-    for _ in range(2):
-        assert torch.equal(sampling.greedy(logits), fused.greedy(logits))
-
-
-def test_draw() -> None:
-    logits, most = draw(6, 3000) * 3, 8
-    temperature = torch.tensor([0.0, 0.3, 1.0, 1.0, 2.0, 0.7]).to(DEVICE)
-    top_k = torch.tensor([8, 8, 1, most, 5, 3]).to(DEVICE)
-    top_p = torch.tensor([1.0, 0.9, 1.0, 0.5, 0.8, 1.0]).to(DEVICE)
-    for u in (0.0, 0.6, 0.999):
-        uniform = torch.full((6,), u).to(DEVICE)
-        out = sampling.draw(logits, temperature, top_k, top_p, uniform, most)
-        assert torch.equal(out, fused.draw(logits, temperature, top_k, top_p, uniform, most))
-    assert torch.equal(out[[0, 2]], logits.argmax(-1)[[0, 2]])
 
 
 @pytest.mark.skipif(

@@ -172,7 +172,8 @@ class Runner:
             request.sampling,
             num_valid_ids=self._num_valid_ids,
             stop_ids=self._stop_ids,
-            chosen=len(admitted.generated),
+            prompt_ids=prompt.ids,
+            generated_ids=admitted.generated,
             device=self._device,
         )
 

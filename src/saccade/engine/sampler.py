@@ -1,9 +1,21 @@
-"""Logits become the next tokens: SamplingParams and raw logits come in, ids stay on the device, and one reading tells
-the host ids and logprobs; knows no text, and each sequence is chosen for as if it were alone."""
+"""Logits become the next tokens: SamplingParams and raw logits come in, ids stay on the device, and facts that the host
+may read later tell ids and logprobs; knows no text, and each sequence is chosen for as if it were alone.
+
+    raw logits --> logprobs, which are told
+        + bias, stop ids held back --> repetition, frequency, presence penalty      as edited, the likeliest if greedy
+        / temperature --> min_p --> top_k --> top_p                                 what is left, of which
+        a uniform number of the sequence's own                                      picks one
+
+The order is that of vLLM's sampler. Nothing here waits for the device: what depends on ids that were chosen (the
+penalties) lies there and is brought up to date there. Rows of one kind are chosen for by a few launches together; the
+kind of a row depends on its own parameters alone, so that its neighbours change nothing.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +27,24 @@ from saccade.types import SamplingParams, TokenLogprob
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this are greedy: the division would leave fp32."""
+FEW = 64
+"""The largest top_k for which the candidates are picked without sorting all ids."""
+LOGPROBS = 20
+"""Alternatives that are looked up whenever any are asked for, so that equal ones come in the same order for all."""
+MASK = 2**64 - 1
+
+
+class Kind(enum.Enum):
+    """How a row is chosen for."""
+
+    GREEDY = enum.auto()
+    """The likeliest."""
+    FEW = enum.auto()
+    """At random from at most FEW."""
+    CUT = enum.auto()
+    """At random from more, with top_k or top_p."""
+    WHOLE = enum.auto()
+    """At random from all, or those above min_p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +57,12 @@ class Choice:
 
 
 class Sampler:
-    """How the tokens of one sequence are chosen. Its random numbers are its own: the same seed on the same device gives
-    the same tokens for the same logits, whatever else runs.
+    """How the tokens of one sequence are chosen.
 
-    Ids from `num_valid_ids` on (padding of the embedding table) are never chosen; `stop_ids` are not chosen while
-    fewer than `min_tokens` tokens have been.
+    Its random numbers are its own: number i is a function of the seed and i, on any device, whatever else runs, and
+    also after the sequence was preempted. Ids from `num_valid_ids` on (padding of the embedding table) are never
+    chosen; `stop_ids` are not chosen while fewer than `min_tokens` tokens have been, unless they mean nothing
+    (`ignore_eos`).
     """
 
     def __init__(
@@ -39,71 +70,122 @@ class Sampler:
         params: SamplingParams,
         *,
         num_valid_ids: int,
-        stop_ids: tuple[int, ...] = (),
-        chosen: int = 0,
+        stop_ids: Sequence[int] = (),
+        prompt_ids: Sequence[int] = (),
+        generated_ids: Sequence[int] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        """`chosen`: tokens that this sequence has already; the random numbers they took are passed over."""
-        self._temperature = 1.0 if params.temperature is None else params.temperature
-        self._top_k = params.top_k or 0
-        self._top_p = 1.0 if params.top_p is None else max(params.top_p, 1e-9)
-        self._logprobs = params.logprobs
+        """`generated_ids`: tokens that this sequence has already; the random numbers they took are passed over."""
+        temperature = 1.0 if params.temperature is None else params.temperature
+        top_k = params.top_k if params.top_k and params.top_k < num_valid_ids else num_valid_ids
+        top_p = 1.0 if params.top_p is None else params.top_p
         self.num_valid_ids = num_valid_ids
-        self._min_tokens = params.min_tokens
-        self._stops = torch.tensor(stop_ids, dtype=torch.int64, device=device)
-        self._chosen = chosen
-        if self._temperature >= GREEDY_BELOW:
-            self._generator = torch.Generator(device)
-            if params.seed is None:
-                self._generator.seed()
-            else:
-                self._generator.manual_seed(params.seed & (2**64 - 1))
-            candidates = self._top_k if 0 < self._top_k < num_valid_ids else num_valid_ids
-            clocks = torch.empty(candidates, device=device)
-            for _ in range(chosen):
-                clocks.exponential_(generator=self._generator)
+        self.logprobs = params.logprobs
+        if temperature < GREEDY_BELOW or top_k == 1 or top_p <= 0:
+            self.kind = Kind.GREEDY
+        elif top_k <= FEW and params.top_k:
+            self.kind = Kind.FEW
+        else:
+            self.kind = Kind.CUT if top_k < num_valid_ids or top_p < 1 else Kind.WHOLE
+        self._numbers = (temperature, float(top_k), max(top_p, 1e-9), params.min_p or 0.0)
+        self._seed = _mixed(secrets.randbits(64) if params.seed is None else params.seed & MASK)
+        self._chosen = len(generated_ids)
+        self._min_tokens = 0 if params.ignore_eos or not stop_ids else params.min_tokens
+        self.edits: Edits | None = None
+        """None: the logits are taken as they are."""
+        self.place = 0
+        """The row of `edits` that is this sequence's."""
+        self._held: tuple[Tensor, Tensor] | None = None
+        """Stop ids that are held back, and their bias without that."""
+        held = stop_ids if self._chosen < self._min_tokens else ()
+        penalties = (_or(params.repetition_penalty, 1.0), params.frequency_penalty, params.presence_penalty)
+        self._is_edited = bool(params.logit_bias) or penalties != (1.0, 0.0, 0.0)
+        """Also when nothing is held back."""
+        if self._is_edited or held:
+            edits = self.edits = Edits.of_one(num_valid_ids, device, params.logit_bias, penalties)
+            if penalties != (1.0, 0.0, 0.0):
+                edits.count(prompt_ids if penalties[0] != 1.0 else (), generated_ids)
+            if held:
+                stops = _upload(held, torch.int64, device)
+                self._held = stops, edits.bias[0].index_select(0, stops)
+                edits.bias[0].index_fill_(0, stops, -math.inf)
 
     @property
     def is_plain(self) -> bool:
         """Whether the next token is the highest valid logit and nothing else is asked."""
-        held_back = self._chosen < self._min_tokens and len(self._stops)
-        return self._temperature < GREEDY_BELOW and self._logprobs is None and not held_back
+        return self.kind is Kind.GREEDY and self.edits is None and self.logprobs is None
+
+    def numbers(self) -> tuple[float, ...]:
+        """What the random choice of the next token depends on: temperature, top_k, top_p, min_p, uniform number."""
+        bits = _mixed(self._seed + self._chosen & MASK)
+        # fp32 has 24 bits and fp64 53: with more, the highest numbers would be rounded to 1.
+        uniform = (bits >> 40) / 2**24 if self.kind is Kind.FEW else (bits >> 11) / 2**53
+        return *self._numbers, uniform
 
     def passed(self) -> None:
-        """A plain choice was made for this sequence."""
+        """A token was chosen for this sequence."""
         self._chosen += 1
+        if self._held is not None and self._chosen >= self._min_tokens:
+            assert self.edits is not None
+            self.edits.bias[self.place].index_copy_(0, *self._held)
+            self._held = None
+            if not self._is_edited:
+                self.edits = None
 
-    def choose(self, logits: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """logits fp32 [V] -> the id int64 [1], and what `told` must be given; nothing waits for the device."""
-        valid = logits[: self.num_valid_ids]
-        if self._chosen < self._min_tokens and len(self._stops):
-            valid = valid.index_fill(0, self._stops, -math.inf)
-        self._chosen += 1
-        peak, index = valid.max(0, keepdim=True)
-        if self._temperature >= GREEDY_BELOW:
-            index = self._draw(valid - peak)
-        if self._logprobs is None:
-            return index, [peak]
-        # Alternatives are the likeliest real ids, but all ids, padding too, share the mass, as in the raw model.
-        best = logits[: self.num_valid_ids].topk(min(self._logprobs, len(valid)))
-        return index, [peak, logits[index], logits.logsumexp(0, keepdim=True), best.indices.float(), best.values]
 
-    def _draw(self, logits: Tensor) -> Tensor:
-        """A random id [1] after temperature, then top-k, then top-p of what is left (the order of transformers).
-        The highest of `logits` is 0, so that a small temperature overflows only downwards."""
-        scaled = logits / self._temperature
-        ids: Tensor | None = None
-        if 0 < self._top_k < len(scaled):
-            scaled, ids = scaled.topk(self._top_k)
-        elif self._top_p < 1.0:
-            scaled, ids = scaled.sort(descending=True)
-        probs = scaled.softmax(0)
-        if self._top_p < 1.0:  # sorted by now; a token stays while the mass before it is below top_p
-            probs = torch.where(probs.cumsum(0) - probs < self._top_p, probs, 0.0)
-        # A race of exponential clocks: the first to ring is i with probability proportional to probs[i].
-        clocks = torch.empty_like(probs).exponential_(generator=self._generator).clamp_min_(1e-30)
-        winner = (probs / clocks).argmax(0, keepdim=True)
-        return winner if ids is None else ids[winner]
+class Edits:
+    """What changes the raw logits of S sequences, on the device; n ids may be chosen. 8 n bytes for each sequence."""
+
+    def __init__(self, bias: Tensor, uses: Tensor, penalties: Tensor) -> None:
+        self.bias = bias
+        """fp32 [S, n], added first; -inf where an id is held back."""
+        self.uses = uses
+        """int32 [S, n]: see `fused.penalize`."""
+        self.penalties = penalties
+        """fp32 [3, S]: repetition, frequency, presence."""
+
+    @classmethod
+    def of_one(
+        cls,
+        num_ids: int,
+        device: torch.device | str,
+        logit_bias: Sequence[tuple[int, float]],
+        penalties: tuple[float, float, float],
+    ) -> Edits:
+        """Of one sequence that has used nothing."""
+        bias = torch.zeros(1, num_ids, device=device)
+        if logit_bias:
+            ids, values = zip(*logit_bias, strict=True)
+            assert max(ids) < num_ids, "a bias of an id that there is not"
+            bias[0].index_copy_(0, _upload(ids, torch.int64, device), _upload(values, torch.float32, device))
+        uses = torch.zeros(1, num_ids, dtype=torch.int32, device=device)
+        return cls(bias, uses, _upload([[value] for value in penalties], torch.float32, device))
+
+    def count(self, prompt_ids: Sequence[int], generated_ids: Sequence[int]) -> None:
+        """The one sequence has used these."""
+        device, num_ids = self.uses.device, self.uses.shape[1]
+        if asked := [id for id in set(prompt_ids) if id < num_ids]:
+            self.uses[0].index_fill_(0, _upload(asked, torch.int64, device), 1)
+        if generated_ids:
+            ids = _upload(generated_ids, torch.int64, device)
+            self.uses[0].index_add_(0, ids, torch.full_like(ids, 2, dtype=torch.int32))
+
+    @classmethod
+    def of(cls, samplers: Sequence[Sampler]) -> Edits:
+        """Of sequences that all have some, in their order. Those that were chosen for together last time lie so
+        already; otherwise they are copied, and do from now on."""
+        parts = [(sampler.edits, sampler.place) for sampler in samplers if sampler.edits is not None]
+        first, _ = parts[0]
+        if parts == [(first, place) for place in range(len(first.uses))]:
+            return first
+        joined = cls(
+            torch.stack([part.bias[place] for part, place in parts]),
+            torch.stack([part.uses[place] for part, place in parts]),
+            torch.stack([part.penalties[:, place] for part, place in parts], dim=1),
+        )
+        for place, sampler in enumerate(samplers):
+            sampler.edits, sampler.place = joined, place
+        return joined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,53 +195,136 @@ class Choices:
     ids: Tensor
     """int64 [S]."""
     facts: Tensor
-    """fp32: ids and peaks of all rows, then what the rows that are not plain have to tell."""
-    sizes: tuple[int, ...]
-    """How many such facts each row has; 0 for plain ones."""
+    """fp32: ids and highest raw logits of all S; of the L rows that tell logprobs, the chosen logits, the logsumexps,
+    and [L, width] values and ids of the likeliest. Ids pass through fp32 exactly up to 2^24."""
+    logprobs: tuple[int | None, ...]
+    """How many alternatives each row tells; None: not even its own logprob."""
+    width: int
 
     def read(self) -> list[Choice | None]:
-        """Wait for the device, once. None for a row whose distribution is not one (NaN or infinite logits)."""
+        """Wait for the device, once; see `told`."""
         return self.told(self.facts.tolist())
 
-    def told(self, facts: list[float]) -> list[Choice | None]:
-        """The same of facts that have been read."""
-        count, choices = len(self.sizes), list[Choice | None]()
+    def told(self, facts: Sequence[float]) -> list[Choice | None]:
+        """The choices, from the values of `facts`. None for a row whose distribution is not one (NaN or infinite
+        logits)."""
+        count, width = len(self.logprobs), self.width
+        num_telling = sum(wanted is not None for wanted in self.logprobs)
+        told: list[Choice | None] = []
         at = 2 * count
-        for row, size in enumerate(self.sizes):
-            choices.append(_told(int(facts[row]), facts[at : at + size] if size else [facts[count + row]]))
-            at += size
-        return choices
+        for row, wanted in enumerate(self.logprobs):
+            is_finite = math.isfinite(facts[count + row])
+            logprob, top = None, list[TokenLogprob]()
+            if wanted is not None:
+                total = facts[at + num_telling]
+                logprob = facts[at] - total
+                is_finite = is_finite and math.isfinite(logprob)
+                values = 2 * count + 2 * num_telling + (at - 2 * count) * width
+                for place in range(values, values + min(wanted, width)):
+                    top.append(TokenLogprob(int(facts[place + num_telling * width]), facts[place] - total))
+                at += 1
+            told.append(Choice(int(facts[row]), logprob, tuple(top)) if is_finite else None)
+        return told
 
 
 def choose(
     samplers: Sequence[Sampler], logits: Tensor, ops: Ops, *, greedy: tuple[Tensor, Tensor] | None = None
 ) -> Choices:
-    """The next token of each of S sequences from the model's `logits` [S, V]: plain ones all at once, the others one
-    by one."""
-    logits = logits.float()
+    """The next token of each of S sequences from the model's `logits` [S, V]. `greedy`: what `ops.greedy` said of them,
+    if that is known already."""
     ids, peaks = greedy or ops.greedy(logits, samplers[0].num_valid_ids)
-    ids = ids.clone()
-    facts: list[Tensor] = []
-    sizes = []
+    kinds: dict[tuple[Kind, bool], list[int]] = {}
     for row, sampler in enumerate(samplers):
-        told: list[Tensor] = []
-        if sampler.is_plain:
-            sampler.passed()
+        if sampler.kind is not Kind.GREEDY or sampler.edits is not None:
+            kinds.setdefault((sampler.kind, sampler.edits is not None), []).append(row)
+    if sum(map(len, kinds.values())) == len(samplers) and len(kinds) == 1:
+        ids = _choose_alike(samplers, logits, ops)
+    elif kinds:
+        places = _upload([row for rows in kinds.values() for row in rows], torch.int64, logits.device)
+        for mine, rows in zip(torch.split(places, [*map(len, kinds.values())]), kinds.values(), strict=True):
+            chosen = _choose_alike([samplers[row] for row in rows], logits.index_select(0, mine), ops)
+            ids = ids.index_copy(0, mine, chosen)
+    for sampler in samplers:
+        sampler.passed()
+    asked = tuple(sampler.logprobs for sampler in samplers)
+    told, width = _logprobs(asked, samplers[0].num_valid_ids, logits, ids)
+    return Choices(ids, torch.cat([ids.float(), peaks, *told]), asked, width)
+
+
+def _choose_alike(samplers: Sequence[Sampler], logits: Tensor, ops: Ops) -> Tensor:
+    """Ids int64 [S] of sequences of one kind, all of which have edits or none."""
+    kind, num_valid = samplers[0].kind, samplers[0].num_valid_ids
+    edits = None
+    if samplers[0].edits is not None:
+        edits = Edits.of(samplers)
+        repetition, frequency, presence = edits.penalties
+        logits = ops.penalize(logits, edits.bias, edits.uses, repetition, frequency, presence)
+    if kind is Kind.GREEDY:
+        ids, _ = ops.greedy(logits, num_valid)
+    else:
+        columns = list(zip(*(sampler.numbers() for sampler in samplers), strict=True))
+        if kind is Kind.FEW:
+            temperature, top_k, top_p, min_p, uniform = _upload(columns, torch.float32, logits.device)
+            ids = ops.draw(logits, num_valid, temperature, top_k, top_p, min_p, uniform, FEW)
         else:
-            ids[row : row + 1], told = sampler.choose(logits[row])
-        facts += told
-        sizes.append(sum(len(fact) for fact in told))
-    # Ids pass through fp32 exactly up to 2^24.
-    return Choices(ids, torch.cat([ids.float(), peaks, *facts]), tuple(sizes))
+            numbers = _upload(columns, torch.float64, logits.device)
+            ids = _draw_from_many(logits[:, :num_valid], numbers, is_cut=kind is Kind.CUT)
+    if edits is not None:
+        edits.uses.scatter_add_(1, ids[:, None], torch.full_like(ids[:, None], 2, dtype=torch.int32))
+    return ids
 
 
-def _told(token: int, facts: list[float]) -> Choice | None:
-    """facts: peak, and if logprobs are asked for the chosen logit, the logsumexp, n ids and their n logits."""
-    if not all(map(math.isfinite, facts[:3])):  # max and logsumexp carry any NaN along
-        return None
-    if len(facts) == 1:
-        return Choice(token, None, ())
-    _, value, total, *pairs = facts
-    half = len(pairs) // 2
-    top = tuple(TokenLogprob(int(i), v - total) for i, v in zip(pairs[:half], pairs[half:], strict=True))
-    return Choice(token, value - total, top)
+def _draw_from_many(logits: Tensor, numbers: Tensor, *, is_cut: bool) -> Tensor:
+    """logits [S, n], numbers fp64 [5, S] -> ids int64 [S]; see `fused.draw`. Without `is_cut` top_k and top_p cut
+    nothing, and nothing is sorted. fp64 holds the mass: the last of 150,000 ids have less than fp32 can tell from the
+    mass before them."""
+    temperature, top_k, top_p, min_p, _ = numbers.float()[..., None]
+    logits = logits.float()
+    weights = ((logits - logits.amax(1, keepdim=True)) / temperature).exp()  # 1 for the likeliest
+    weights = torch.where(weights < min_p, 0.0, weights)
+    order = None
+    if is_cut:
+        weights, order = weights.sort(dim=1, descending=True)
+        weights = torch.where(torch.arange(weights.shape[1], device=weights.device) < top_k, weights, 0.0)
+        mass = weights.cumsum(1, dtype=torch.float64)
+        weights = torch.where(mass - weights < top_p * mass[:, -1:], weights, 0.0)
+    mass = weights.cumsum(1, dtype=torch.float64)
+    # The first whose mass with all before it passes the mark; a row without finite logits may have none.
+    place = torch.searchsorted(mass, numbers[4, :, None] * mass[:, -1:], right=True).clamp(max=weights.shape[1] - 1)
+    return (place if order is None else order.gather(1, place))[:, 0]
+
+
+def _logprobs(asked: Sequence[int | None], num_valid: int, logits: Tensor, ids: Tensor) -> tuple[list[Tensor], int]:
+    """What `Choices.facts` has of the rows that tell logprobs, and its width."""
+    rows = [row for row, wanted in enumerate(asked) if wanted is not None]
+    if not rows:
+        return [], 0
+    if len(rows) < len(asked):
+        places = _upload(rows, torch.int64, logits.device)
+        logits, ids = logits.index_select(0, places), ids.index_select(0, places)
+    logits = logits.float()
+    told = [logits.gather(1, ids[:, None])[:, 0], logits.logsumexp(1)]
+    most = max(wanted or 0 for wanted in asked)
+    if not most:
+        return told, 0
+    # Alternatives are the likeliest real ids, but all ids, padding too, share the mass, as in the raw model.
+    best = logits[:, :num_valid].topk(min(max(most, LOGPROBS), num_valid))
+    return [*told, best.values.flatten(), best.indices.float().flatten()], best.values.shape[1]
+
+
+def _upload(values: Sequence[object], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """A tensor on the device; the host does not wait until it is there."""
+    is_cuda = torch.device(device).type == "cuda"
+    return torch.tensor(values, dtype=dtype, pin_memory=is_cuda).to(device, non_blocking=True)
+
+
+def _mixed(bits: int) -> int:
+    """64 bits of which each depends on all of the given ones (one number of splitmix64, Steele et al. 2014)."""
+    bits = bits + 0x9E3779B97F4A7C15 & MASK
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & MASK
+    return bits ^ bits >> 31
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

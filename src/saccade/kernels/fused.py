@@ -95,9 +95,8 @@ def draw(
     min_p: Tensor,
     uniform: Tensor,
     most: int,
-) -> tuple[Tensor, Tensor]:
-    """logits [S, V] -> ids int64 [S], drawn from the few highest of the first `num_valid` of each row, and the highest
-    logit fp32 [S], as of `greedy`.
+) -> Tensor:
+    """logits [S, V] -> ids int64 [S], each drawn from the few highest of the first `num_valid` of its row.
 
     All fp32 [S]: temperature >= 1e-5, top_k whole in 1 .. most, top_p in (0, 1], min_p in [0, 1], uniform in [0, 1).
     After temperature, those less likely than min_p times the likeliest leave, then those behind the top_k likeliest;
@@ -116,7 +115,7 @@ def draw(
     # What stays is a prefix; rounding must not step behind it.
     passed_over = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1)
     chosen = torch.minimum(passed_over, (weights > 0).sum(-1) - 1).clamp(min=0)
-    return ids.gather(1, chosen[:, None])[:, 0], best[:, 0]
+    return ids.gather(1, chosen[:, None])[:, 0]
 
 
 def penalize(

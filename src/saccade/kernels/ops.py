@@ -34,7 +34,7 @@ class Ops:
     patch_rows: Callable[[Tensor, torch.dtype], Tensor]
     place_rows: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     greedy: Callable[[Tensor, int], tuple[Tensor, Tensor]]
-    draw: Callable[[Tensor, int, Tensor, Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+    draw: Callable[[Tensor, int, Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
     penalize: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
     reason: str
     """Why these were chosen, for people."""
