@@ -6,6 +6,7 @@ import http.server
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -301,6 +302,11 @@ def server() -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         process.kill()
 
 
+def url_of(said: list[str]) -> str:
+    """The address on a line of its own."""
+    return next(line.strip() for line in said if line.startswith("  http"))
+
+
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
@@ -311,8 +317,9 @@ def test_serve_until_sigterm(server: tuple[subprocess.Popen[str], list[str]]) ->
     process, said = server
     assert said[0].startswith("saccade serves demo (")
     assert " ready in " in said[0]
-    assert said[2].startswith("  http://127.0.0.1:")
-    assert said[2].endswith("/v1")
+    assert re.fullmatch(r"Bytes set aside: weights [\d,]{9,}; kv [\d,]{9,}; features [\d,]{9,}\.", said[1])
+    assert url_of(said).startswith("http://127.0.0.1:")
+    assert url_of(said).endswith("/v1")
     if shutil.which("curl") and shutil.which("bash"):
         answered = subprocess.run(["bash", "-c", said[-1]], capture_output=True, text=True, timeout=60, cwd="/")
         told = json.loads(answered.stdout)
@@ -336,7 +343,7 @@ def leave_while_it_answers(
 ) -> str:
     """The whole stream of an answer during which the server got a signal."""
     body = {"model": "demo", "messages": [{"role": "user", "content": "a"}], "stream": True, "temperature": 0}
-    url = f"{said[2].strip()}/chat/completions"
+    url = f"{url_of(said)}/chat/completions"
     with httpx.stream("POST", url, json={**body, "max_tokens": max_tokens, "ignore_eos": True}, timeout=60) as answer:
         pieces = answer.iter_text()
         text = next(pieces)

@@ -133,7 +133,9 @@ def serve(settings: Settings) -> None:
 
     def announce() -> None:
         host, port = listener.getsockname()[:2]
-        terminal.announce(backend.card(), host, port, time.perf_counter() - begun)
+        stats = backend.stats()
+        memory = stats.memory if stats else {}
+        terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
 
     web = create_app(backend, max_body_bytes=settings.max_body_bytes)
     run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -44,14 +44,16 @@ def waiting(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(Text(what))
 
 
-def announce(card: ModelCard, host: str, port: int, seconds: float) -> None:
-    """Say that requests can come, where, and one that works as pasted."""
+def announce(card: ModelCard, memory: Mapping[str, int], host: str, port: int, seconds: float) -> None:
+    """Say that requests can come, where, and one that works as pasted. `memory` are bytes set aside, by what for."""
     place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
     facts = ", ".join(f"{name} {value}" for name, value in card.facts.items())
     # Not through rich: a line that is wrapped or coloured cannot be pasted.
-    print(f"saccade serves {card.id} ({facts}), ready in {seconds:.1f} s.\n")
-    print(f"  {url}/v1\n\nTry it:\n")
+    print(f"saccade serves {card.id} ({facts}), ready in {seconds:.1f} s.")
+    if parts := [f"{name.replace('_', ' ')} {size:,}" for name, size in memory.items() if size]:
+        print(f"Bytes set aside: {'; '.join(parts)}.")
+    print(f"\n  {url}/v1\n\nTry it:\n")
     print(curl_line(url, card.id), flush=True)
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from saccade.errors import ContextLengthError, EngineError
-from saccade.types import Delta, FinishReason, ModelCard, Request, StageTimes, TextLogprob, TextPart, Usage
+from saccade.types import Delta, EngineStats, FinishReason, ModelCard, Request, StageTimes, TextLogprob, TextPart, Usage
 
 
 class Backend(Protocol):
@@ -41,6 +41,10 @@ class Backend(Protocol):
 
     def alive(self) -> bool:
         """Whether the backend can still answer; once False it stays so and the process should be restarted."""
+        ...
+
+    def stats(self) -> EngineStats | None:
+        """What the engine behind it says of itself; None when there is nothing to say, or not yet."""
         ...
 
     async def close(self) -> None:
@@ -119,6 +123,9 @@ class Echo:
 
     def alive(self) -> bool:
         return not self._closed
+
+    def stats(self) -> EngineStats | None:
+        return None
 
     async def close(self) -> None:
         self._closed = True
