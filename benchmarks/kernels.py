@@ -4,8 +4,9 @@
 
 Every kernel is compared with its twin computed in fp32, then timed as replays of a graph of many calls over inputs that
 together exceed the L2 cache. Floor: bytes over the measured copy rate or operations over the measured rate of a matrix
-product, whichever is longer. Each group runs in a process of its own, so that one fault leaves the others; before the
-timing all groups compile at once. `--tiny` rehearses on a CPU under the interpreter (TRITON_INTERPRET=1).
+product, whichever is longer. Each group runs in a process of its own, so that one fault leaves the others; all of them
+compile at once, then they time one after the other. The JSON has every variant; the table printed has, for each case,
+the best one and what `select` chooses today. `--tiny` rehearses on a CPU under the interpreter (TRITON_INTERPRET=1).
 """
 
 # ruff: noqa: B023 (every variant runs in the pass of the loop that makes it)
@@ -20,15 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from saccade.kernels import AttentionBatch, fused, paged, reference
+from saccade.kernels import AttentionBatch, Ops, fused, paged, reference, select
 
 if __name__ == "__main__" and "--tiny" in sys.argv:
     from triton.runtime import interpreter
@@ -41,7 +44,7 @@ if __name__ == "__main__" and "--tiny" in sys.argv:
 
     interpreter._patch_lang_tensor = _patch_for_numpy
 
-from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
+from saccade.kernels.gpu import attention, pointwise, products, sampling, stream, vision
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Bench:
             row = Row(*head, name, moved, operations, floor)
             try:
                 out = call(0)
+                if isinstance(out, tuple):
+                    out = out[0]
                 compared = not name.endswith("alone") and not name.startswith("SDPA over")
                 if compared and expected is not None and isinstance(out, Tensor):
                     error = (out.double() - expected.double()).norm() / expected.double().norm()
@@ -180,12 +185,10 @@ ONE_ROW = (
     stream.Tile(16, 256, 4, 1, unroll=4),
     stream.Tile(8, 512, 4, 1, unroll=2),
     stream.Tile(8, 512, 8, 1, unroll=4),
-    stream.Tile(2, 1024, 4, 1, unroll=2),
     stream.Tile(8, 512, 4, 3),
     stream.Tile(4, 1024, 4, 3),
     stream.Tile(16, 256, 4, 5),
     stream.Tile(8, 512, 4, 1, splits=2, unroll=2),
-    stream.Tile(8, 512, 4, 1, unroll=4, early=True),
     stream.Tile(4, 512, 4, 1, unroll=4, early=True),
 )
 FEW_ROWS = (
@@ -198,57 +201,86 @@ FEW_ROWS = (
     stream.Tile(32, 256, 4, 4),
     stream.Tile(64, 128, 4, 5),
     stream.Tile(64, 128, 4, 5, splits=2),
-    stream.Tile(16, 256, 4, 4, early=True),
 )
 
 
 def label(tile: object) -> str:
-    """The fields of a tile that are set, short."""
-    return " ".join(f"{name}={value}" for name, value in asdict(tile).items() if value not in (False, 0))  # type: ignore[call-overload]
+    """The fields of a tile that are set, by their first letters (x for splits)."""
+    letters = {"splits": "x"}
+    return " ".join(
+        f"{letters.get(name, name[0])}{int(value)}"
+        for name, value in asdict(tile).items()  # type: ignore[call-overload]
+        if value not in (False, 0) and (name, value) not in (("splits", 1), ("unroll", 1), ("joined", True))
+    ) + (" apart" if getattr(tile, "joined", True) is False else "")
 
 
-def products(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
-    kinds = {
+def streams(bench: Bench, model: str, m: Shape, name: str) -> Iterator[Row]:
+    """One matrix of a layer, or the head, with few rows: every cut of the streaming kernel, and cuBLAS with kernels."""
+    outputs, inner, kind = {
         "qkv": (m.qkv, m.width, "norm"),
         "o": (m.width, m.heads * m.head_dim, "add"),
         "gate_up": (2 * m.inner, m.width, "gate"),
         "down": (m.width, m.inner, "add"),
         "head": (m.vocabulary, m.width, "norm"),
-    }
-    for name, (outputs, inner, kind) in kinds.items():
-        moved = 2.0 * outputs * inner
-        sets = bench.copies(moved)
-        weights = [bench.draw(outputs, inner, std=0.02) for _ in range(sets)]
-        norm = bench.draw(inner)
-        for n in (1, 4, 8):
-            x = bench.draw(n, inner)
-            r = bench.draw(n, outputs)
-            twin: Callable[..., Tensor]
-            fast: Callable[..., Tensor]
-            if kind == "add":
-                twin, fast, wide = fused.linear_add, stream.linear_add, lambda w, x=x, r=r: (x, w, r)
-            else:
-                twin = fused.norm_gate_up if kind == "gate" else fused.norm_linear
-                fast = stream.norm_gate_up if kind == "gate" else stream.norm_linear
-                wide = lambda w, x=x: (x, norm, 1e-6, w)  # noqa: E731
-            variants: dict[str, Callable[[int], object]] = {
-                "cuBLAS, product alone": lambda i, x=x: F.linear(x, weights[i]),
-                "twin": lambda i, twin=twin, wide=wide: twin(*wide(weights[i])),
-                "default": lambda i, fast=fast, wide=wide: fast(*wide(weights[i])),
-            }
-            for tile in ONE_ROW if n == 1 else FEW_ROWS:
-                if tile.early and not bench.hopper:
-                    continue
-                variants[label(tile)] = lambda i, fast=fast, wide=wide, tile=tile: fast(*wide(weights[i]), tile=tile)
-            args = [a.float() if isinstance(a, Tensor) else a for a in wide(weights[0])]
-            truth = twin(*args)
-            rows = bench.race(
-                (f"stream {name}", model, f"{n} rows"), moved, moved * n, sets, lambda t=truth: t, variants
-            )
-            for row in rows:
-                if row.variant.startswith("cuBLAS"):
-                    row.error = None
-                yield row
+    }[name]
+    moved = 2.0 * outputs * inner
+    sets = bench.copies(moved)
+    weights = [bench.draw(outputs, inner, std=0.02) for _ in range(sets)]
+    norm = bench.draw(inner)
+    twin: Callable[..., Tensor]
+    fast: Callable[..., Tensor]
+    for n in (1, 4, 8, 16):
+        x, r = bench.draw(n, inner), bench.draw(n, outputs)
+        if kind == "add":
+            twin, fast, args = fused.linear_add, stream.linear_add, lambda w, x=x, r=r: (x, w, r)
+            cublas = lambda i, x=x, r=r: torch.addmm(r, x, weights[i].t(), out=r)  # noqa: E731
+        elif kind == "gate":
+            twin, fast, args = fused.norm_gate_up, stream.norm_gate_up, lambda w, x=x: (x, norm, 1e-6, w)
+            cublas = lambda i, x=x: pointwise.silu_mul(F.linear(pointwise.rms_norm(x, norm, 1e-6), weights[i]))  # noqa: E731
+        else:
+            twin, fast, args = fused.norm_linear, stream.norm_linear, lambda w, x=x: (x, norm, 1e-6, w)
+            cublas = lambda i, x=x: F.linear(pointwise.rms_norm(x, norm, 1e-6), weights[i])  # noqa: E731
+        truth = twin(*(a.float() if isinstance(a, Tensor) else a for a in args(weights[0])))
+        variants: dict[str, Callable[[int], object]] = {
+            "cuBLAS, product alone": lambda i, x=x: F.linear(x, weights[i]),
+            "twin": lambda i, args=args: twin(*args(weights[i])),
+            "default": lambda i, args=args: fast(*args(weights[i])),
+        }
+        for tile in ONE_ROW if n == 1 else FEW_ROWS:
+            if not tile.early or bench.hopper:
+                variants[label(tile)] = lambda i, args=args, tile=tile: fast(*args(weights[i]), tile=tile)
+        variants["cuBLAS and kernels"] = cublas  # the last: it adds into its residual
+        head = (f"stream {name}", model, f"{n} rows")
+        yield from bench.race(head, moved, moved * n, sets, lambda t=truth: t, variants)
+
+
+def many_rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
+    """Products of prefill and of batches that cuBLAS performs, with what lies before and behind them."""
+    for n in (40,) if bench.device == "cpu" else (32, 128, 1536, 4096):
+        x, inner, r = bench.draw(n, m.width), bench.draw(n, m.inner), bench.draw(n, m.width)
+        norm = bench.draw(m.width)
+        down, gate_up = (bench.draw(*shape, std=0.02) for shape in ((m.width, m.inner), (2 * m.inner, m.width)))
+        operations, moved = 2.0 * n * m.width * m.inner, 2.0 * (n * (m.inner + 2 * m.width) + down.numel())
+        truth = fused.linear_add(inner.float(), down.float(), r.float())
+        variants: dict[str, Callable[[int], object]] = {
+            "product alone": lambda i: F.linear(inner, down),
+            "linear + add": lambda i: r + F.linear(inner, down),
+            "addmm": lambda i: torch.addmm(r, inner, down.t()),
+            "default": lambda i: products.linear_add(inner, down, r if i else r.clone()),
+        }
+        yield from bench.race(
+            ("down + residual", model, f"{n} rows"), moved, operations, 1, lambda t=truth: t, variants
+        )
+        truth = fused.norm_gate_up(x.float(), norm.float(), 1e-6, gate_up.float())
+        variants = {
+            "product alone": lambda i: F.linear(x, gate_up),
+            "twin": lambda i: fused.norm_gate_up(x, norm, 1e-6, gate_up),
+            "default": lambda i: products.norm_gate_up(x, norm, 1e-6, gate_up),
+        }
+        moved = 2.0 * (n * (m.width + m.inner) + gate_up.numel())
+        yield from bench.race(
+            ("norm + gate_up", model, f"{n} rows"), moved, 2 * operations, 1, lambda t=truth: t, variants
+        )
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -266,8 +298,8 @@ def batch_of(bench: Bench, sequences: int, q: int, context: int) -> tuple[Attent
 
 def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     tiny = bench.device == "cpu"
-    decode = ((1, 1, 512), (1, 1, 1620), (8, 1, 1620), (32, 1, 1620), (1, 1, 8192), (32, 1, 8192))
-    prefill = ((1, 1536, 1536), (1, 512, 1536), (1, 256, 8192))
+    decode = ((1, 1, 512), (1, 1, 1620), (8, 1, 1620), (32, 1, 1620), (128, 1, 1620), (1, 1, 8192), (32, 1, 8192))
+    prefill = ((1, 1536, 1536), (4, 512, 512), (1, 512, 1536), (1, 256, 8192), (1, 32, 1536))
     tiles: tuple[attention.Tile, ...]
     for s, n, context in ((2, 1, 70), (1, 40, 40)) if tiny else (*decode, *prefill):
         batch, num_blocks = batch_of(bench, s, n, context)
@@ -292,15 +324,17 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
             tiles = tuple(
                 attention.Tile(keys=keys, stages=stages, parts=parts, warps=warps, joined=joined)
                 for keys, stages, parts, warps, joined in (
-                    (64, 3, 8, 4, True), (64, 3, 16, 4, True), (64, 3, 16, 4, False), (32, 4, 16, 4, True),
-                    (32, 4, 32, 2, True), (64, 2, 32, 4, True), (128, 2, 8, 4, True), (64, 3, 1, 4, True),
+                    (64, 3, 1, 4, True), (64, 3, 2, 4, True), (64, 3, 4, 4, True), (64, 3, 8, 4, True),
+                    (64, 3, 16, 4, True), (64, 5, 4, 4, True), (64, 3, 32, 4, True), (64, 3, 16, 4, False),
+                    (32, 4, 16, 2, True), (32, 4, 32, 2, True), (128, 3, 8, 4, True), (128, 3, 2, 8, True),
                 )
             )  # fmt: skip
         else:
             tiles = tuple(
                 attention.Tile(rows=rows, keys=keys, warps=warps, stages=stages)
                 for rows, keys, warps, stages in (
-                    (128, 64, 8, 2), (128, 64, 8, 4), (64, 64, 4, 3), (128, 128, 8, 2), (128, 32, 4, 4), (64, 32, 4, 3),
+                    (128, 64, 8, 2), (128, 64, 8, 3), (128, 64, 8, 4), (64, 64, 4, 2), (64, 64, 4, 3), (128, 128, 8, 2),
+                    (64, 128, 4, 2), (128, 64, 4, 3), (32, 64, 4, 3),
                 )
             )  # fmt: skip
         variants |= {
@@ -318,12 +352,36 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         yield from bench.race(head, moved, operations, len(caches), lambda t=truth: t, variants)
 
 
+def mixed(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
+    """Decoding sequences and a piece of a prompt in one step: apart by `num_decodes`, or all as pieces of prompts."""
+    tiny = bench.device == "cpu"
+    decodes, n, context = (2, 20, 70) if tiny else (8, 512, 1620)
+    lengths = [context] * (decodes + 1)
+    blocks = -(-context // 16)
+    table = (torch.randperm(len(lengths) * blocks) + 1).view(-1, blocks).to(bench.device, torch.int32)
+    cu_q = torch.tensor([*range(decodes + 1), decodes + n], device=bench.device, dtype=torch.int32)
+    slots = torch.zeros(decodes + n, device=bench.device, dtype=torch.int64)
+    contexts = torch.tensor(lengths, device=bench.device, dtype=torch.int32)
+    apart = AttentionBatch(slots, table, cu_q, contexts, n, context, decodes)
+    together = replace(apart, num_decodes=0)
+    caches = bench.draw(2, len(lengths) * blocks + 1, 16, m.kv_heads, m.head_dim).unbind()
+    q = bench.draw(decodes + n, m.heads, m.head_dim)
+    truth = paged.paged_attention(q.float(), *(cache.float() for cache in caches), apart)
+    moved = 4.0 * len(lengths) * context * m.kv_heads * m.head_dim
+    operations = 4.0 * m.heads * m.head_dim * (decodes * context + n * (context - (n - 1) / 2))
+    variants: dict[str, Callable[[int], object]] = {
+        "default": lambda i: attention.paged_attention(q, *caches, apart),
+        "all as prompts": lambda i: attention.paged_attention(q, *caches, together),
+    }
+    yield from bench.race(("mixed attention", model, f"{decodes} + {n}"), moved, operations, 1, lambda: truth, variants)
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     eps = 1e-6
-    for n in (3,) if bench.device == "cpu" else (1, 8, 1536):
+    for n in (3,) if bench.device == "cpu" else (1, 1536) if model == "2B" else (1536,):
         sets = bench.copies(4.0 * n * m.inner)
         x, r, qkv, gate_up = (
             [bench.draw(n, width) for _ in range(sets)] for width in (m.width, m.width, m.qkv, 2 * m.inner)
@@ -341,7 +399,7 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 fused.add_rms_norm(x[0].float(), r[0].float(), weight.float(), eps)[0],
                 {
                     "twin": lambda i: fused.add_rms_norm(x[i], r[i], weight, eps)[0],
-                    "triton": lambda i: pointwise.add_rms_norm(x[i], r[i], weight, eps)[0],
+                    "default": lambda i: pointwise.add_rms_norm(x[i], r[i], weight, eps)[0],
                 },
             ),
             "rms_norm": (
@@ -350,7 +408,7 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 {
                     "twin": lambda i: reference.rms_norm(x[i], weight, eps),
                     "torch fused": lambda i: F.rms_norm(x[i], weight.shape, weight, eps),
-                    "triton": lambda i: pointwise.rms_norm(x[i], weight, eps),
+                    "default": lambda i: pointwise.rms_norm(x[i], weight, eps),
                 },
             ),
             "qk_norm_rope_store": (
@@ -358,9 +416,10 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 fused.qk_norm_rope_store(qkv[0].float(), *wide),
                 {
                     "twin": lambda i: fused.qk_norm_rope_store(qkv[i], *table),
+                    "default": lambda i: pointwise.qk_norm_rope_store(qkv[i], *table),
                     **{
-                        f"triton heads={h}": lambda i, h=h: pointwise.qk_norm_rope_store(qkv[i], *table, heads=h)
-                        for h in (1, 4, 8, 16)
+                        f"heads={h}": lambda i, h=h: pointwise.qk_norm_rope_store(qkv[i], *table, heads=h)
+                        for h in (1, 4, 16)
                     },
                 },
             ),
@@ -369,7 +428,7 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 reference.silu_mul(gate_up[0].float()),
                 {
                     "twin": lambda i: reference.silu_mul(gate_up[i]),
-                    "triton": lambda i: pointwise.silu_mul(gate_up[i]),
+                    "default": lambda i: pointwise.silu_mul(gate_up[i]),
                 },
             ),
             "add_rows_": (
@@ -377,7 +436,7 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 x[0].float() + r[0].float(),
                 {
                     "twin": lambda i: fused.add_rows_(x[i].clone() if i == 0 else x[i], pick, r[i]),
-                    "triton": lambda i: pointwise.add_rows_(x[i].clone() if i == 0 else x[i], pick, r[i]),
+                    "default": lambda i: pointwise.add_rows_(x[i].clone() if i == 0 else x[i], pick, r[i]),
                 },
             ),
         }
@@ -400,7 +459,7 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
     tiny = bench.device == "cpu"
     heads, width, inner = (2, 16, 64) if tiny else (16, 64, 4096) if model == "2B" else (16, 72, 4304)
     model = "head 64" if width == 64 else f"head {width}"
-    for s, length in ((2, 64),) if tiny else ((1, 4096), (1, 8160), (8, 1024)):
+    for s, length in ((2, 64),) if tiny else ((1, 784), (8, 1024), (1, 8160), (1, 4096)):
         n = s * length
         sets = bench.copies(6.0 * n * heads * width)
         qkv = [bench.draw(n, 3 * heads * width) for _ in range(sets)]
@@ -409,6 +468,7 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
         backends = {} if tiny else {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
         variants: dict[str, Callable[[int], object]] = {
             "twin": lambda i, x=split, cu=cu, m=length: reference.segment_attention(*x[i], cu, m),
+            "default": lambda i, x=split, cu=cu, m=length: vision.segment_attention(*x[i], cu, m),
             **{
                 f"SDPA {name}": lambda i, x=qkv, m=length, b=b: library_segments(x[i], heads, m, b)
                 for name, b in backends.items()
@@ -418,9 +478,12 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
             (128, 64, 8, 3),
             (128, 64, 4, 3),
             (128, 128, 8, 2),
+            (128, 128, 8, 3),
             (64, 64, 4, 3),
             (128, 64, 8, 2),
+            (128, 64, 8, 4),
             (64, 128, 4, 2),
+            (128, 32, 4, 4),
         ):
             tile = vision.Tile(*cut)
             variants[label(tile)] = lambda i, x=split, cu=cu, m=length, tile=tile: vision.segment_attention(
@@ -439,45 +502,44 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
     cos, sin = torch.randn(2, n, width, device=bench.device).unbind()
     side = 64 if tiny else 1024
     pixels = torch.randint(0, 256, (1, side, side, 3), device=bench.device, dtype=torch.uint8)
-    q, k, _v = split[0]
     layers = (x, r, weight, bias, 1e-6)
     cases: dict[str, tuple[float, float, Tensor, dict[str, Callable[[int], object]]]] = {
         "patch_rows": (
             9.0 * side * side, 0.0, reference.patch_rows(pixels, torch.float32),
             {
                 "twin": lambda i: reference.patch_rows(pixels, bench.dtype),
-                "triton": lambda i: vision.patch_rows(pixels, bench.dtype),
+                "default": lambda i: vision.patch_rows(pixels, bench.dtype),
             },
         ),
         "place_rows": (
             4.0 * n * size, 0.0, fused.place_rows(x.float(), table.float(), index, share),
             {
                 "twin": lambda i: fused.place_rows(x, table, index, share),
-                "triton": lambda i: vision.place_rows(x, table, index, share),
+                "default": lambda i: vision.place_rows(x, table, index, share),
             },
         ),
         "rope_2d": (
-            8.0 * n * size, 0.0, reference.rope_2d(q.float(), k.float(), cos, sin)[0],
+            8.0 * n * size, 0.0, reference.rope_2d(qkv[0].float(), cos, sin)[0],
             {
-                "twin": lambda i: reference.rope_2d(q, k, cos, sin)[0],
-                "triton": lambda i: vision.rope_2d(q, k, cos, sin)[0],
+                "twin": lambda i: reference.rope_2d(qkv[0], cos, sin)[0],
+                "default": lambda i: vision.rope_2d(qkv[0], cos, sin)[0],
             },
         ),
         "add_layer_norm": (
             8.0 * n * size, 0.0, fused.add_layer_norm(*(a.float() if isinstance(a, Tensor) else a for a in layers))[0],
             {
                 "twin": lambda i: fused.add_layer_norm(*layers)[0],
-                "triton": lambda i: pointwise.add_layer_norm(*layers)[0],
+                "default": lambda i: pointwise.add_layer_norm(*layers)[0],
             },
         ),
-        "fc1 + gelu": (
+        "linear_gelu": (
             2.0 * n * (size + inner), 2.0 * n * size * inner,
             reference.gelu_tanh(F.linear(x.float(), fc1.float(), fc1_bias.float())),
             {
                 "twin": lambda i: reference.gelu_tanh(F.linear(x, fc1, fc1_bias)),
                 "product alone": lambda i: F.linear(x, fc1, fc1_bias),
                 "gelu alone": lambda i: reference.gelu_tanh(h),
-                "built into the product": lambda i: torch._addmm_activation(fc1_bias, x, fc1.t(), use_gelu=True),
+                "default": lambda i: products.linear_gelu(x, fc1, fc1_bias),
             },
         ),
     }  # fmt: skip
@@ -489,21 +551,44 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
 
 
 def samplers(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
-    for s in (2,) if bench.device == "cpu" else (1, 8, 32, 128):
+    if model == "4B":  # the same vocabulary
+        return
+    for s in (2,) if bench.device == "cpu" else (1, 32):
         logits = bench.draw(s, m.vocabulary) * 3
-        heat, top_p, uniform = (torch.full((s,), value, device=bench.device) for value in (0.7, 0.8, 0.5))
+        heat, top_p, min_p, uniform = (torch.full((s,), value, device=bench.device) for value in (0.7, 0.8, 0.0, 0.5))
         top_k = torch.full((s,), 20, device=bench.device, dtype=torch.int64)
-        args = (logits, heat, top_k, top_p, uniform)
+        args = (logits, m.vocabulary, heat, top_k, top_p, min_p, uniform, 32)
         moved = 2.0 * s * m.vocabulary
         yield from bench.race(
             ("greedy", model, f"{s} rows"), moved, 0.0, 1, lambda: None,
-            {"twin": lambda i: fused.greedy(logits), "triton": lambda i: sampling.greedy(logits)},
+            {
+                "twin": lambda i: fused.greedy(logits, m.vocabulary),
+                "default": lambda i: sampling.greedy(logits, m.vocabulary),
+            },
         )  # fmt: skip
-        truth = fused.draw(*args, 32)
         yield from bench.race(
-            ("draw", model, f"{s} rows"), moved, 0.0, 1, lambda t=truth: t,
-            {"twin": lambda i: fused.draw(*args, 32), "triton": lambda i: sampling.draw(*args, 32)},
+            ("draw", model, f"{s} rows"), moved, 0.0, 1, lambda: None,
+            {"twin": lambda i: fused.draw(*args), "default": lambda i: sampling.draw(*args)},
         )  # fmt: skip
+
+
+def early_ops(ops: Ops) -> Ops:
+    """The same with programmatic dependent launch of every kernel that knows it."""
+
+    def streamed(op: Callable[..., Tensor], gate: bool, *args: Any) -> Tensor:
+        weight = args[1] if op is stream.linear_add else args[3]
+        outputs = weight.shape[0] // 2 if gate else weight.shape[0]
+        tile = stream.default_tile(len(args[0]), outputs, weight.shape[1], gate=gate)
+        return op(*args, tile=replace(tile, early=True))
+
+    return replace(
+        ops,
+        norm_linear=partial(streamed, stream.norm_linear, False),
+        norm_gate_up=partial(streamed, stream.norm_gate_up, True),
+        linear_add=partial(streamed, stream.linear_add, False),
+        qk_norm_rope_store=partial(pointwise.qk_norm_rope_store, early=True),
+        paged_attention=partial(attention.paged_attention, tile=replace(attention.DECODE, early=True)),
+    )
 
 
 def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
@@ -513,132 +598,178 @@ def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     layers = [[bench.draw(*shape, std=0.02) for shape in shapes] for _ in range(m.layers)]
     head = bench.draw(m.vocabulary, m.width, std=0.02)
     norm, qw, kw = bench.draw(m.width), bench.draw(m.head_dim), bench.draw(m.head_dim)
-    for s in (1, 8):
+    plain, fast = select("cuda", fused=False), select("cuda")
+    for s in (1, 3) if bench.device == "cpu" else (1, 8, 16, 32):
         batch, num_blocks = batch_of(bench, s, 1, context)
         batch.slots.copy_(batch.block_tables[:, -1].long() * 16 + (context - 1) % 16)
         caches = [bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind() for _ in range(m.layers)]
         x0, cos, sin = bench.draw(s, m.width), bench.draw(s, m.head_dim), bench.draw(s, m.head_dim)
 
-        def plain(_: int, x: Tensor = x0, caches: list[tuple[Tensor, ...]] = caches, batch: AttentionBatch = batch,
-                  cos: Tensor = cos, sin: Tensor = sin) -> Tensor:  # fmt: skip
-            for (qkv, o, gate_up, down), (k, v) in zip(layers, caches, strict=True):
-                rows = fused.norm_linear(x, norm, eps, qkv)
-                q = fused.qk_norm_rope_store(rows, qw, kw, cos, sin, eps, k, v, batch.slots)
-                x = fused.linear_add(paged.paged_attention(q, k, v, batch).flatten(1), o, x)
-                x = fused.linear_add(fused.norm_gate_up(x, norm, eps, gate_up), down, x)
-            logits = fused.norm_linear(x, norm, eps, head)
-            fused.greedy(logits)
-            return logits
-
-        def fast(_: int, early: bool = False, x: Tensor = x0, caches: list[tuple[Tensor, ...]] = caches,
+        def step(_: int, ops: Ops, x: Tensor = x0, caches: list[tuple[Tensor, ...]] = caches,
                  batch: AttentionBatch = batch, cos: Tensor = cos, sin: Tensor = sin) -> Tensor:  # fmt: skip
-            def cut(outputs: int, inner: int, gate: bool = False) -> stream.Tile:
-                tile = stream.default_tile(len(batch.context_lens), outputs, inner, gate=gate)
-                return stream.Tile(**{**asdict(tile), "early": early})
-
-            decode = attention.Tile(early=early)
+            x = x.clone()
             for (qkv, o, gate_up, down), (k, v) in zip(layers, caches, strict=True):
-                rows = stream.norm_linear(x, norm, eps, qkv, tile=cut(*qkv.shape))
-                q = pointwise.qk_norm_rope_store(rows, qw, kw, cos, sin, eps, k, v, batch.slots, early=early)
-                seen = attention.paged_attention(q, k, v, batch, tile=decode).flatten(1)
-                x = stream.linear_add(seen, o, x, tile=cut(*o.shape))
-                inner = stream.norm_gate_up(x, norm, eps, gate_up, tile=cut(m.inner, m.width, True))
-                x = stream.linear_add(inner, down, x, tile=cut(*down.shape))
-            logits = stream.norm_linear(x, norm, eps, head, tile=cut(*head.shape))
-            sampling.greedy(logits)
+                rows = ops.norm_linear(x, norm, eps, qkv)
+                q = ops.qk_norm_rope_store(rows, qw, kw, cos, sin, eps, k, v, batch.slots)
+                x = ops.linear_add(ops.paged_attention(q, k, v, batch).flatten(1), o, x)
+                x = ops.linear_add(ops.norm_gate_up(x, norm, eps, gate_up), down, x)
+            logits = ops.norm_linear(x, norm, eps, head)
+            ops.greedy(logits, m.vocabulary)
             return logits
 
         weights = 2.0 * (sum(w.numel() for layer in layers for w in layer) + head.numel())
         moved = weights + 4.0 * s * context * m.kv_heads * m.head_dim * m.layers
-        variants: dict[str, Callable[[int], object]] = {"twins": plain, "triton": fast}
-        if bench.hopper:
-            variants["triton, early launch"] = lambda i, fast=fast: fast(i, True)
-        truth = plain(0)
+        variants: dict[str, Callable[[int], object]] = {
+            "plain": partial(step, ops=plain),
+            "default": partial(step, ops=fast),
+        }
+        if bench.hopper and s <= stream.MOST_ROWS:
+            variants["early launch"] = partial(step, ops=early_ops(fast))
+        truth = step(0, plain)
         yield from bench.race(("step", model, f"{s} x {context}"), moved, weights * s, 1, lambda t=truth: t, variants)
+
+
+def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
+    """What one launch of each op costs the host, in microseconds of the clock; the device has less to do than that."""
+    if model not in ("2B", "tiny"):
+        return
+    ops, eps = select("cuda"), 1e-6
+    x, r, norm = bench.draw(40, m.width), bench.draw(40, m.width), bench.draw(m.width)
+    o, qkv_weight = (bench.draw(*shape, std=0.02) for shape in ((m.width, m.width), (m.qkv, m.width)))
+    qkv, qw, kw = bench.draw(40, m.qkv), bench.draw(m.head_dim), bench.draw(m.head_dim)
+    cos, sin = bench.draw(40, m.head_dim), bench.draw(40, m.head_dim)
+    one, num_blocks = batch_of(bench, 1, 1, 100)
+    many, _ = batch_of(bench, 1, 40, 100)
+    caches = bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind()
+    q = bench.draw(40, m.heads, m.head_dim)
+    calls: dict[str, Callable[[], object]] = {
+        "torch.empty": lambda: torch.empty(40, 64, dtype=bench.dtype, device=bench.device),
+        "add, torch": lambda: x + r,
+        "rms_norm": lambda: ops.rms_norm(x, norm, eps),
+        "norm_linear, 1 row": lambda: ops.norm_linear(x[:1], norm, eps, qkv_weight),
+        "norm_linear": lambda: ops.norm_linear(x, norm, eps, qkv_weight),
+        "linear_add": lambda: ops.linear_add(x, o, r),
+        "qk_norm_rope_store": lambda: ops.qk_norm_rope_store(qkv, qw, kw, cos, sin, eps, *caches, many.slots),
+        "paged_attention, decode": lambda: ops.paged_attention(q[:1], *caches, one),
+        "paged_attention, prefill": lambda: ops.paged_attention(q, *caches, many),
+    }
+    for name, call in calls.items():
+        call()
+        if bench.warm:
+            continue
+        count = 1 if bench.device == "cpu" else 200
+        times = []
+        for _ in range(5):
+            if bench.device != "cpu":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(count):
+                call()
+            times.append((time.perf_counter() - start) / count)
+        yield Row("host", model, name, "default", 0.0, 0.0, 0.0, time_us=statistics.median(times) * 1e6)
 
 
 GROUPS = {
     "step": steps,
-    "products": products,
+    **{name: partial(streams, name=name) for name in ("gate_up", "down", "qkv", "o", "head")},
+    "many": many_rows,
     "attention": attentions,
-    "rows": rows,
+    "mixed": mixed,
     "vision": towers,
+    "rows": rows,
+    "host": hosts,
     "sampling": samplers,
 }
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text, the best variant of each case marked."""
-    best: dict[tuple[str, str, str], float] = {}
+    """For each case the best variant and what `select` chooses today; faults and errors above 1 % below."""
+    cases: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        key = (row.group, row.model, row.case)
-        if row.time_us is not None:
-            best[key] = min(best.get(key, float("inf")), row.time_us)
-    lines = [f"{'kernel':<20}{'model':<8}{'case':<16}{'us':>9}{'floor':>8}{'share':>7}{'TB/s':>7}{'error':>9}  variant"]
+        cases.setdefault((row.group, row.model, row.case), []).append(row)
+    lines = [f"{'us':<31}{'floor':>6}{'today':>7}{'plain':>7}{'best':>7}"]
+    for key, found in cases.items():
+        timed = {row.variant: row.time_us for row in found if row.time_us is not None}
+        rivals = {name: us for name, us in timed.items() if not name.endswith("alone")}
+        if rivals:
+            best = min(rivals, key=lambda name: rivals[name])
+            now, plain = (f"{timed[name]:.1f}" if name in timed else "" for name in ("default", "twin"))
+            plain = plain or (f"{timed['plain']:.1f}" if "plain" in timed else "")
+            name = " ".join(key).replace(" rows", "").replace("stream ", "").replace("attention", "att")
+            lines.append(f"{name:<31}{found[0].floor_us:>6.1f}{now:>7}{plain:>7}{rivals[best]:>7.1f} {best}")
     for row in rows:
-        start = f"{row.group:<20}{row.model:<8}{row.case:<16}"
-        error = "-" if row.error is None else f"{row.error:.1e}"
-        if row.time_us is None:
-            lines.append(f"{start}{'-':>9}{row.floor_us:>8.1f}{'':>14}{error:>9}  {row.variant} {row.fault or ''}")
-            continue
-        mark = "*" if row.time_us == best[row.group, row.model, row.case] else " "
-        rate = row.bytes / row.time_us / 1e6
-        share = row.floor_us / row.time_us
-        lines.append(
-            f"{start}{row.time_us:>9.2f}{row.floor_us:>8.1f}{share:>7.0%}{rate:>7.2f}{error:>9} {mark}{row.variant}"
-        )
+        if row.fault or (row.error or 0) > 0.01:
+            lines.append(f"! {row.group} {row.model} {row.case} {row.variant}: {row.error} {(row.fault or '')[:80]}")
     return "\n".join(lines)
 
 
-def child(group: str, model: str, options: argparse.Namespace, *more: str) -> subprocess.Popen[str]:
+def child(group: str, model: str, options: argparse.Namespace, path: Path) -> subprocess.Popen[str]:
     tiny = ["--tiny"] if options.tiny else []
-    command = [sys.executable, __file__, "--group", group, "--model", model, *tiny, *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, __file__, "--group", group, "--model", model, "--json", str(path), *tiny]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=path.with_suffix(".err").open("w"), text=True)
+
+
+def work(options: argparse.Namespace) -> None:
+    """One group, as a process of its own: compile, say so, wait for the two ceilings, time."""
+    device, dtype = ("cpu", torch.float16) if options.tiny else ("cuda", torch.bfloat16)
+    shape = (TINY if options.tiny else MODELS)[options.model]
+    with torch.inference_mode():
+        if not options.tiny:
+            torch.manual_seed(0)
+            for _ in GROUPS[options.group](Bench(device, dtype, True, COPY, MATRIX), options.model, shape):
+                pass
+            torch.cuda.empty_cache()
+        print("compiled", flush=True)
+        copy, matrix = map(float, sys.stdin.readline().split())
+        torch.manual_seed(0)
+        found: list[Row] = []
+        for row in GROUPS[options.group](Bench(device, dtype, False, copy, matrix), options.model, shape):
+            found.append(row)
+            options.json.write_text(json.dumps([asdict(row) for row in found]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", type=Path, default=Path("kernels.json"))
-    parser.add_argument("--only", nargs="*", choices=sorted(GROUPS), default=list(GROUPS))
+    parser.add_argument("--only", nargs="*", choices=list(GROUPS), default=list(GROUPS))
     parser.add_argument("--models", nargs="*", default=None)
+    parser.add_argument("--seconds", type=float, default=200, help="no group begins to be timed after that")
     parser.add_argument("--tiny", action="store_true", help="rehearse on a CPU under the interpreter")
-    parser.add_argument("--group", choices=sorted(GROUPS), help=argparse.SUPPRESS)
+    parser.add_argument("--group", choices=list(GROUPS), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
-    parser.add_argument("--warm", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--ceilings", type=float, nargs=2, default=(COPY, MATRIX), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    device, dtype = ("cpu", torch.float16) if options.tiny else ("cuda", torch.bfloat16)
-    models = TINY if options.tiny else MODELS
     if options.group:
-        torch.manual_seed(0)
-        bench = Bench(device, dtype, options.warm, *options.ceilings)
-        found: list[Row] = []
-        with torch.inference_mode():
-            for row in GROUPS[options.group](bench, options.model, models[options.model]):
-                found.append(row)
-                options.json.write_text(json.dumps([asdict(row) for row in found]))
-        return
-    copy, matrix = ceilings(device)
-    print(f"copy {copy / 1e12:.2f} TB/s, bf16 product {matrix / 1e12:.0f} TFLOP/s", flush=True)
-    todo = [(group, model) for group in options.only for model in options.models or models]
+        return work(options)
+    began = time.monotonic()
+    todo = [(group, model) for group in options.only for model in options.models or (TINY if options.tiny else MODELS)]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        if not options.tiny:
-            compiling = [child(*job, options, "--warm", "--json", f"{folder}/{i}-warm") for i, job in enumerate(todo)]
-            for process in compiling:
-                process.communicate()
-        for i, job in enumerate(todo):
-            path = Path(folder, str(i))
-            process = child(*job, options, "--json", str(path), "--ceilings", str(copy), str(matrix))
-            _, said = process.communicate()
+        paths = [Path(folder, str(i)) for i in range(len(todo))]
+        children = [child(*job, options, path) for job, path in zip(todo, paths, strict=True)]
+        for process in children:
+            assert process.stdout
+            process.stdout.readline()
+        copy, matrix = ceilings("cpu" if options.tiny else "cuda")
+        print(f"copy {copy / 1e12:.2f} TB/s, bf16 product {matrix / 1e12:.0f} TFLOP/s", flush=True)
+        print(f"compiled after {time.monotonic() - began:.0f} s", flush=True)
+        for job, path, process in zip(todo, paths, children, strict=True):
+            if time.monotonic() - began > options.seconds:
+                process.kill()
+                print(f"{job} was left out: no time", flush=True)
+                continue
+            process.communicate(f"{copy} {matrix}\n")
             if path.exists():
                 rows += [Row(**row) for row in json.loads(path.read_text())]
             if process.returncode:
-                print(f"{job} ended with {process.returncode}: {said[-500:]}", flush=True)
+                print(
+                    f"{job} ended with {process.returncode}: {path.with_suffix('.err').read_text()[-500:]}", flush=True
+                )
     name = "cpu" if options.tiny else torch.cuda.get_device_name()
     facts = {"device": name, "torch": torch.__version__, "copy": copy, "matrix": matrix}
     options.json.write_text(json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1))
     print(table(rows))
+    print(f"{time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
