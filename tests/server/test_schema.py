@@ -12,6 +12,10 @@ from saccade.server.fields import IGNORED, NEUTRAL
 from saccade.server.schema import ChatCall, parse_chat
 from saccade.types import MediaPart, MediaRef, Message, SamplingParams, TextPart
 
+UNSET = (
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
+    "logit_bias", "max_tokens", "seed", "stop", "logprobs",
+)  # fmt: skip
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -56,6 +60,15 @@ def test_the_least_body() -> None:
         ({"top_p": 0.5}, SamplingParams(top_p=0.5)),
         ({"top_k": 20}, SamplingParams(top_k=20)),
         ({"top_k": -1}, SamplingParams(top_k=0)),
+        ({"min_p": 0}, SamplingParams(min_p=0.0)),
+        ({"min_p": 0.05}, SamplingParams(min_p=0.05)),
+        ({"presence_penalty": 1.5}, SamplingParams(presence_penalty=1.5)),
+        ({"presence_penalty": 0}, SamplingParams()),
+        ({"frequency_penalty": -2}, SamplingParams(frequency_penalty=-2.0)),
+        ({"repetition_penalty": 1.1}, SamplingParams(repetition_penalty=1.1)),
+        ({"repetition_penalty": 1}, SamplingParams(repetition_penalty=1.0)),
+        ({"logit_bias": {"5": 1, "0": -100}}, SamplingParams(logit_bias=((5, 1.0), (0, -100.0)))),
+        ({"logit_bias": {}}, SamplingParams()),
         ({"max_tokens": 7}, SamplingParams(max_tokens=7)),
         ({"max_completion_tokens": 7}, SamplingParams(max_tokens=7)),
         ({"max_tokens": 7, "max_completion_tokens": 7}, SamplingParams(max_tokens=7)),
@@ -68,7 +81,7 @@ def test_the_least_body() -> None:
         ({"logprobs": True}, SamplingParams(logprobs=0)),
         ({"logprobs": True, "top_logprobs": 20}, SamplingParams(logprobs=20)),
         ({"logprobs": False}, SamplingParams()),
-        (dict.fromkeys(("temperature", "top_p", "top_k", "max_tokens", "seed", "stop", "logprobs")), SamplingParams()),
+        (dict.fromkeys(UNSET), SamplingParams()),
     ],
 )
 def test_honoured_fields(fields: dict[str, Any], sampling: SamplingParams) -> None:
@@ -99,11 +112,6 @@ def test_neutral_values_change_nothing(name: str, value: Any) -> None:
         ("n", 2),
         ("n", True),
         ("n", "1"),
-        ("presence_penalty", 1.5),
-        ("presence_penalty", False),
-        ("frequency_penalty", -0.1),
-        ("repetition_penalty", 1.1),
-        ("logit_bias", {"5": 1}),
         ("response_format", {"type": "json_object"}),
         ("modalities", ["text", "audio"]),
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
@@ -137,6 +145,24 @@ def test_what_is_not_honoured_is_refused_by_name(name: str, value: Any) -> None:
         ({"top_p": 1.1}, "top_p"),
         ({"top_k": -2}, "top_k"),
         ({"top_k": 1.5}, "top_k"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"presence_penalty": False}, "presence_penalty"),
+        ({"frequency_penalty": -2.1}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 11}, "repetition_penalty"),
+        ({"logit_bias": []}, "logit_bias"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": {"05": 1}}, "logit_bias"),
+        ({"logit_bias": {"5\n": 1}}, "logit_bias"),
+        ({"logit_bias": {"\u0665": 1}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+        ({"logit_bias": {"5": "1"}}, "logit_bias.5"),
+        ({"logit_bias": {"5": None}}, "logit_bias.5"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "7"}, "max_tokens"),
         ({"max_completion_tokens": -1}, "max_completion_tokens"),
@@ -206,6 +232,22 @@ def test_what_is_not_honoured_is_refused_by_name(name: str, value: Any) -> None:
 def test_wrong_fields_are_named_by_their_path(fields: dict[str, Any], param: str) -> None:
     error = refusal(**fields)
     assert error.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"min_p": 1.1}, "'min_p' must be at most 1"),
+        ({"presence_penalty": 3}, "'presence_penalty' must be at most 2"),
+        ({"frequency_penalty": -3}, "'frequency_penalty' must be at least -2"),
+        ({"repetition_penalty": 0}, "'repetition_penalty' must be at least 0.1"),
+        ({"logit_bias": {"5": -101}}, "'logit_bias.5' must be at least -100"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "'logit_bias' must have at most 1024 entries"),
+        ({"logit_bias": "5"}, "'logit_bias' must be an object"),
+    ],
+)
+def test_the_limit_is_told(fields: dict[str, Any], limit: str) -> None:
+    assert refusal(**fields).message.startswith(limit)
 
 
 @pytest.mark.parametrize("field", ["model", "messages"])

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from saccade.backends.generation import GenerationDefaults
+from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
@@ -246,7 +246,8 @@ class Native:
         return prompt, (time.perf_counter() - began) * 1e3
 
     def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
-        """Nothing left open, and an answer of that length fits. Raises ContextLengthError."""
+        """Nothing left open, and an answer of that length fits. Raises RequestError."""
+        check_ids(sampling, self._prompts.tokenizer.size)
         length, room = len(prompt.ids), self._context - len(prompt.ids)
         asked = sampling.max_tokens
         if room < 1:

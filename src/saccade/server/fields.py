@@ -21,10 +21,6 @@ IGNORED: tuple[tuple[str, str], ...] = (
 
 NEUTRAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("n", (1,)),
-    ("presence_penalty", (0,)),
-    ("frequency_penalty", (0,)),
-    ("repetition_penalty", (1,)),
-    ("logit_bias", ({},)),
     ("response_format", ({"type": "text"},)),
     ("modalities", (["text"],)),
     ("tools", ([],)),

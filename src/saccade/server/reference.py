@@ -43,7 +43,9 @@ Types are exact: `"1"` is no number and `1` is no truth value. `null` is the sam
 |---|---|
 {honoured}
 
-Unset `temperature`, `top_p` and `top_k` are those of the checkpoint's `generation_config.json`.
+Unset `temperature`, `top_p`, `top_k`, `min_p` and `repetition_penalty` are those of the checkpoint's
+`generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens` and `ignore_eos` are not OpenAI's; its
+Python client sends them in `extra_body`.
 
 | Accepted and ignored | Why it cannot matter |
 |---|---|
@@ -56,6 +58,19 @@ These are not supported. They are accepted with a value that asks for nothing, a
 {neutral}
 
 Every field that is in none of these tables is refused as unknown, so that a typing error never passes unnoticed.
+
+## How a token is chosen
+
+The order is that of vLLM:
+
+1. `logit_bias` is added to the model's logits. Before `min_tokens`, the tokens that end an answer are left out.
+2. The logit of a token of the prompt or the answer is divided by `repetition_penalty` if it is positive, and multiplied
+   if not. `frequency_penalty`, times its count in the answer, and `presence_penalty` are taken from it.
+3. With `temperature` 0 the likeliest token is chosen. Otherwise the logits are divided by it.
+4. `min_p` leaves tokens out, then `top_k`, then `top_p`, which counts the mass of those that are left.
+5. A random number picks one of the rest. It depends on `seed` and on how many tokens the answer has, on nothing else.
+
+`logprobs` tell the distribution of the model itself, before all of this.
 
 ## Messages
 

@@ -3,6 +3,7 @@ JSON and types, no sockets and no backend."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -144,6 +145,23 @@ class ChatBody(_Wire):
     temperature: float | None = Field(None, ge=0, le=2, description="0: always the likeliest token.")
     top_p: float | None = Field(None, gt=0, le=1, description="Sample from the likeliest tokens up to this mass.")
     top_k: int | None = Field(None, ge=-1, description="Sample from this many tokens; 0 or -1: from all.")
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="Leave out what is less likely than this times the likeliest."
+    )
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, description="-2 to 2, taken from the logit of every token that the answer has."
+    )
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, description="The same, once for each time that the answer has it."
+    )
+    repetition_penalty: float | None = Field(
+        None, ge=0.1, le=10, description="0.1 to 10; above 1, tokens of the prompt and the answer are less likely."
+    )
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None,
+        max_length=1024,
+        description="Up to 1,024 token ids, as strings, and what is added to their logits: -100 to 100.",
+    )
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Equal seeds give equal answers.")
     stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_listed)] = Field(
         None, max_length=16, description="A string or up to 16; the answer ends before the first that appears."
@@ -192,6 +210,7 @@ _WORDS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
+    "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "none_required": "must be null",
@@ -316,6 +335,11 @@ def _sampling(chat: ChatBody) -> SamplingParams:
         temperature=chat.temperature,
         top_k=None if chat.top_k is None else max(chat.top_k, 0),
         top_p=chat.top_p,
+        min_p=chat.min_p,
+        repetition_penalty=chat.repetition_penalty,
+        presence_penalty=chat.presence_penalty or 0.0,
+        frequency_penalty=chat.frequency_penalty or 0.0,
+        logit_bias=tuple((_token(key), bias) for key, bias in (chat.logit_bias or {}).items()),
         seed=chat.seed,
         max_tokens=min(limits, default=None),
         min_tokens=chat.min_tokens or 0,
@@ -323,3 +347,10 @@ def _sampling(chat: ChatBody) -> SamplingParams:
         stop=tuple(chat.stop or ()),
         logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
     )
+
+
+def _token(key: str) -> int:
+    """A key of logit_bias."""
+    if not re.fullmatch("0|[1-9][0-9]{0,9}", key):
+        raise RequestError("The keys of 'logit_bias' must be token ids.", param="logit_bias", code="invalid_value")
+    return int(key)
