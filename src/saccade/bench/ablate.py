@@ -244,4 +244,4 @@ PARTS = (
     Part("fused kernels", ("--no-fused-kernels",), "gpu"),
     Part("half precision", ("--dtype", "float32"), "half"),
 )
-"""The two caches stand in for each other where prompts begin alike, so that they are switched off together, too."""
+"""Each cache saves some of what the other does, so that they are switched off together, too."""
