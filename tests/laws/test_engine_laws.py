@@ -87,6 +87,15 @@ def ask(subject: Subject, id: str, *parts: int | Picture, max_tokens: int = 10, 
     return EngineRequest(id, prompt, tuple(pictures), replace(greedy, **sampling))
 
 
+ODD = {
+    "temperature": 1.2,
+    "top_p": 0.9,
+    "min_p": 0.01,
+    "frequency_penalty": 0.6,
+    "logit_bias": ((1, 4.0), (2, 3.0), (5, -100.0)),
+}
+
+
 def requests(subject: Subject) -> list[EngineRequest]:
     """Short and long, with and without pictures, one of them a video, two of them with the same picture."""
     return [
@@ -97,6 +106,8 @@ def requests(subject: Subject) -> list[EngineRequest]:
         ask(subject, "long", 150, look(4, 160, 160), 33),
         ask(subject, "drawn", 12, look(5), 6, max_tokens=24, temperature=1.5, seed=3),
         ask(subject, "few", 12, look(5), 6, max_tokens=24, temperature=1.5, seed=4, top_k=30, top_p=0.9),
+        ask(subject, "fresh", 20, max_tokens=24, presence_penalty=1.5, repetition_penalty=1.2),
+        ask(subject, "odd", 7, look(5), max_tokens=24, seed=5, **ODD),
     ]
 
 
