@@ -332,8 +332,8 @@ MIXED = [
 ]
 
 
-def make(params: SamplingParams, generated: tuple[int, ...] = ()) -> Sampler:
-    return Sampler(params, num_valid_ids=50, stop_ids=STOPS, prompt_ids=PROMPT, generated_ids=generated)
+def make(params: SamplingParams, device: str = "cpu") -> Sampler:
+    return Sampler(params, num_valid_ids=50, stop_ids=STOPS, prompt_ids=PROMPT, device=device)
 
 
 def test_rows_of_all_kinds_choose_together_as_they_do_alone() -> None:
@@ -407,6 +407,30 @@ def test_nothing_waits_for_the_device_and_rows_of_a_kind_go_together() -> None:
     with Watch() as watch:
         choose([make(GREEDY)] * 8, logits[:8], OPS)
     assert watch.count <= 5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_device_chooses_as_the_cpu_does_and_nobody_waits_for_it(fused: bool) -> None:
+    steps = torch.randn(30, len(MIXED), 60, generator=torch.Generator().manual_seed(3)) * 2
+    ops = select("cuda", fused=fused)
+    choose([make(params, "cuda") for params in MIXED], steps[0].cuda(), ops).read()  # what the first launch makes
+    on_device = steps.cuda()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        samplers = [make(params, "cuda") for params in MIXED]
+        choices = [choose(samplers, step, ops) for step in on_device]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    samplers = [make(params) for params in MIXED]
+    for step, chosen in zip(steps, choices, strict=True):
+        for expected, got in zip(choose(samplers, step, OPS).read(), chosen.read(), strict=True):
+            assert expected is not None
+            assert got is not None
+            assert got.token == expected.token
+            assert got.logprob == pytest.approx(expected.logprob, abs=1e-5)
+            assert [one.token for one in got.top] == [one.token for one in expected.top]
 
 
 def test_what_is_known_of_greedy_rows_is_taken() -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from interpreted import DEVICE, MARKS, TYPES, sampling
+from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, sampling
 from torch import Tensor
 
 from saccade.kernels import fused
@@ -118,6 +118,30 @@ def test_draws_agree(vocabulary: int, num_valid: int, most: int, dtype: torch.dt
     for _ in range(2 if most == 8 else 1):  # tickets are put back
         ids = sampling.draw(logits, num_valid, *columns, most)
     assert torch.equal(ids, fused.draw(logits, num_valid, *columns, most))
+
+
+@pytest.mark.skipif(not HAS_DEVICE, reason="the interpreter is too slow")
+@pytest.mark.parametrize("rows", [1, 7, 128])
+def test_at_the_size_of_a_released_vocabulary(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    vocabulary, num_valid = 151936, 151669
+    logits = torch.randn(rows, vocabulary).to(DEVICE) * 3
+    cuts = [(0.7, 20.0, 0.8, 0.0), (1.0, 64.0, 1.0, 0.0), (1.3, 50.0, 0.95, 0.05)]
+    columns = numbers([cuts[row % 3] for row in range(rows)], 0.0)
+    columns[4] += torch.rand(rows, device=DEVICE)
+    for _ in range(2):
+        ids, peaks = sampling.greedy(logits, num_valid)
+        assert torch.equal(ids, logits[:, :num_valid].argmax(1))
+        assert torch.equal(peaks, logits[:, :num_valid].amax(1))
+        drawn = sampling.draw(logits, num_valid, *columns, 64)
+        assert torch.equal(drawn, fused.draw(logits, num_valid, *columns, 64))
+    bias, uses = (
+        torch.randn_like(logits[:, :num_valid]),
+        torch.randint_like(logits[:, :num_valid], 9, dtype=torch.int32),
+    )
+    penalties = [torch.rand(rows, device=DEVICE) + 0.5 for _ in range(3)]
+    args = logits.bfloat16(), bias.contiguous(), uses.contiguous(), *penalties
+    torch.testing.assert_close(sampling.penalize(*args), fused.penalize(*args))
 
 
 def test_of_equal_logits_the_kernel_ranks_the_lower_id_first() -> None:
