@@ -8,6 +8,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ from saccade.settings import (
 
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
     from saccade.backends.base import Backend
+    from saccade.engine.supervisor import EngineProcess
 
 Command = Callable[..., None]
 
@@ -125,20 +127,23 @@ def _root(
 def serve(settings: Settings) -> None:
     """Answer requests over an OpenAI-compatible HTTP interface."""
     begun = time.perf_counter()
-    from saccade.server.run import bind, run
+    from saccade.engine.supervisor import EngineProcess
 
-    listener = bind(settings.host, settings.port)
-    backend = _load(settings, process=True)
-    from saccade.server.app import create_app
+    with closing(EngineProcess()) as engine:  # it looks for its libraries while we look for ours
+        from saccade.server.run import bind, run
 
-    def announce() -> None:
-        host, port = listener.getsockname()[:2]
-        stats = backend.stats()
-        memory = stats.memory if stats else {}
-        terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
+        listener = bind(settings.host, settings.port)
+        backend = _load(settings, engine)
+        from saccade.server.app import create_app
 
-    web = create_app(backend, max_body_bytes=settings.max_body_bytes)
-    run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
+        def announce() -> None:
+            host, port = listener.getsockname()[:2]
+            stats = backend.stats()
+            memory = stats.memory if stats else {}
+            terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
+
+        web = create_app(backend, max_body_bytes=settings.max_body_bytes)
+        run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
 
 
 @app.command()
@@ -255,8 +260,8 @@ def _engine_options(settings: LocalSettings) -> EngineOptions:
     )
 
 
-def _load(settings: Settings, *, process: bool = False) -> Backend:
-    """The model of the settings, on its device; `process`: with the engine in a process of its own."""
+def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
+    """The model of the settings, on its device, and in `process` if there is one."""
     from saccade.backends.native import Native
     from saccade.hub import resolve
     from saccade.media.fetch import MediaLimits

@@ -36,7 +36,8 @@ class Backend(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a request that comes now would be answered: started, alive and not closing."""
+        """Whether a request that comes now would be answered at once: started, alive, not closing and not being
+        mended. One that comes while the backend is alive and not ready waits."""
         ...
 
     def alive(self) -> bool:

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import itertools
 import os
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,11 @@ from saccade.types import (
     Usage,
 )
 
-WHITE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
-"""A PNG of one pixel."""
+WHITE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAQAAAAEAAQAAAAB0CZXLAAAAM0lEQVR42u3KoQEAAAwCIP9/Wk9YXYBMeoggCIIgCIIgCIIgCIIgCIIgCIIgCIIgCMLvMPPS"
+    "4dI8z/G7AAAAAElFTkSuQmCC"
+)
+"""A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """What ends an answer of a checkpoint that does not say."""
 
@@ -108,14 +112,14 @@ class Native:
         load_format: Literal["auto", "dummy"] = "auto",
         options: EngineOptions = EngineOptions(),  # noqa: B008  it is frozen
         video_outer_markers: bool = False,
-        process: bool = False,
+        process: EngineProcess | None = None,
     ) -> Native:
         """Everything a checkpoint directory holds. Raises CheckpointError, or SettingsError for a device that is not
         there or a context that the model was not made for.
 
-        `process`: the engine gets a process of its own, and its model is loaded while the small files are.
+        `process`: where the engine shall be, instead of here; it loads the model while the small files are loaded
+        here, and is closed with this backend, or when this fails.
         """
-        child = EngineProcess() if process else None
         try:
             prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
             plans = Plans.from_dir(directory, limits)
@@ -124,11 +128,12 @@ class Native:
             named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
             stop_ids = frozenset(defaults.stop_ids or named)
             spec = EngineSpec(directory, dtype, device, load_format, stop_ids, tokenizer.size, options)
-            if child:
-                child.load(spec)
-                prepare_resize(num_threads=1)  # It does not use more, and whoever asks for more keeps them.
+            if process:
+                process.load(spec)
+                # One thread for each that resizes: a resize does not use more, and the cores are the engine's.
+                threading.Thread(target=prepare_resize, args=(1,), name="saccade-libraries", daemon=True).start()
             return cls(
-                child or _here(spec),
+                process or _here(spec),
                 name=name,
                 prompts=prompts,
                 plans=plans,
@@ -137,13 +142,13 @@ class Native:
                 stop_ids=stop_ids,
             )
         except BaseException:
-            if child:
-                child.close()
+            if process:
+                process.close()
             raise
 
     async def start(self) -> None:
-        """Start the engine and answer one question about one pixel, so that the first caller does not pay for what
-        every first pass makes once. A model that cannot even do that raises here."""
+        """Start the engine and answer one question about a white picture, so that the first caller does not pay for
+        what every first pass makes once. A model that cannot even do that raises here."""
         self._loop = asyncio.get_running_loop()
         self._host.start(emit=self._emit, ended=self._on_end)
         parts = (MediaPart(MediaRef("image", "warm-up", data=WHITE)), TextPart("?"))

@@ -364,6 +364,7 @@ class EngineProcess:
         child, self._child = self._child, None
         if child:
             os.close(child.requests)
-            self._reader.join(END)
+            if child.loaded_at is not None:
+                self._reader.join(END)
             child.process.kill()
             self._reader.join()

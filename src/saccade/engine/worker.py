@@ -118,8 +118,9 @@ class Worker:
     def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None]) -> None:
         """What the thread does: returns when all is over. `note` gets the stats from time to time."""
         cause: BaseException | None = None
-        noted = 0.0
         try:
+            note(self._engine.stats())
+            noted = time.monotonic()
             while self._take_in(emit):
                 if self._engine.has_work:
                     emit(self._engine.step())

@@ -167,7 +167,7 @@ def resize(frame: UInt8Array, height: int, width: int) -> UInt8Array:
     uint8 tensors on the CPU. Returns `frame` itself when it has the size already."""
     if frame.shape[:2] == (height, width):
         return frame
-    import torch  # takes a second, which a gateway spends while its engine is loaded: see prepare_resize
+    import torch  # which a gateway does while its engine loads: see prepare_resize
 
     # [1, 3, H, W] over the same bytes is "channels last": its kernel reads pixels as they lie, and is 3 to 14 times
     # faster than the planar one at equal values.
@@ -179,7 +179,7 @@ def resize(frame: UInt8Array, height: int, width: int) -> UInt8Array:
 
 
 def prepare_resize(num_threads: int) -> None:
-    """Have what `resize` needs at hand. `num_threads`: for each thread that resizes; a resize uses one all the same."""
+    """Have what `resize` needs at hand, which takes a second. `num_threads`: of each thread that resizes."""
     import torch
 
     torch.set_num_threads(num_threads)

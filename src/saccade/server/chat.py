@@ -97,7 +97,7 @@ class EventStream(StreamingResponse):
 
 
 def _served(backend: Backend, model: str) -> str:
-    """The name of the model, when it is the one that is served and can answer now."""
+    """The name of the model, when it is the one that is served and can answer, perhaps after a while."""
     served = backend.card().id
     if model != served:
         raise NotFoundError(
@@ -106,7 +106,7 @@ def _served(backend: Backend, model: str) -> str:
             code="model_not_found",
             hint=f"This server serves '{served}'.",
         )
-    if not backend.ready:
+    if not backend.alive():
         raise BusyError("The server cannot answer now.", hint="See /health/ready.")
     return served
 
