@@ -7,6 +7,7 @@ import torch
 from saccade.engine.core import Engine
 from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.errors import SettingsError
+from saccade.kernels import select
 from saccade.model.weights import load
 
 
@@ -27,7 +28,8 @@ def build(spec: EngineSpec) -> tuple[Engine, EngineFacts]:
     """The engine of a spec, its model loaded. Raises CheckpointError, or SettingsError for what this machine or this
     model cannot do."""
     device = resolve_device(spec.device)
-    model = load(spec.directory, dtype=spec.dtype, device=device, load_format=spec.load_format)
+    ops = select(device, fused=spec.options.fused)
+    model = load(spec.directory, dtype=spec.dtype, device=device, ops=ops, load_format=spec.load_format)
     most, wanted = model.config.text.max_position_embeddings, spec.options.max_context
     if wanted is not None and wanted > most:
         raise SettingsError(f"max_context is {wanted}; this model knows {most} positions.", param="max_context")
