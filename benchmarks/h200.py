@@ -259,9 +259,11 @@ class Run:
 
     async def _smallest(self) -> None:
         """One stream with a picture up to the end of its context, in the smallest cache that holds it."""
-        kv = kv_bytes(self.options.model_dir, CONTEXT)
+        flags = self.options.flags
+        dtype = flags[len(flags) - 1 - flags[::-1].index("--dtype") + 1]  # the last one counts
+        kv = kv_bytes(self.options.model_dir, CONTEXT, 4 if dtype == "float32" else 2)
         small = f"--max-context {CONTEXT} --max-running 1 --kv-cache-memory {kv} --feature-cache-memory {FEATURES}"
-        flags = [*self.options.flags, *small.split()]
+        flags = [*flags, *small.split()]
         memory = Memory()
         async with memory.watched(), server(flags, self.log) as own:
             memory.of(own)
@@ -285,7 +287,7 @@ class Run:
             )
 
 
-def kv_bytes(model_dir: Path, tokens: int, size: int = 2) -> int:
+def kv_bytes(model_dir: Path, tokens: int, size: int) -> int:
     """Bytes of keys and values of one stream of so many tokens, in numbers of `size` bytes, and of two blocks more."""
     text = json.loads((model_dir / "config.json").read_text())["text_config"]
     head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]

@@ -102,6 +102,8 @@ def test_phases(h200: ModuleType, servers: Servers, monkeypatch: pytest.MonkeyPa
     assert len(servers.flags) == 1
     assert told["results"]
     assert not {"ready_s", "gateway_cpu_ms", "peak_memory_gb"} & set(told)
+    run(h200, monkeypatch, tmp_path, "--only", "memory", "--", "--dtype", "float32")
+    assert servers.flags[1][servers.flags[1].index("--kv-cache-memory") + 1] == str(2 * 3072 * (4096 + 32))
     with pytest.raises(SystemExit) as ended:
         h200.parse(["--model-dir", "x", "--name", "2b", "--out", "x", "--ruler", "x", "--only", "rular"])
     assert ended.value.code == 2
