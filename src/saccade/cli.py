@@ -363,6 +363,9 @@ def train(
     evaluations: Annotated[int, typer.Option(min=1, help="Points of the learning curve.")] = 10,
     max_steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
     save_every: Annotated[float, typer.Option(help="Seconds between safety copies.")] = 240.0,
+    graphs: Annotated[
+        bool, typer.Option("--graphs/--no-graphs", help="On CUDA: replay captured graphs instead of launching kernels.")
+    ] = True,
     profile: Annotated[int, typer.Option(min=0, help="Early steps to profile into DIR/profile.txt.")] = 0,
 ) -> None:
     """Train the bundled model on pictures drawn on the way, from nothing or on from a checkpoint."""
@@ -374,6 +377,6 @@ def train(
         out, start=start, seconds=seconds, seed=seed, workers=workers, slots=slots, device=device, devices=devices,
         budget=Budget(patches=patches, second=second, tokens=tokens), muon_rate=muon_rate, adam_rate=adam_rate,
         decay=decay, warmup_steps=warmup_steps, peak=peak, flat=flat, full_stage=full_stage, head_steps=head_steps,
-        evaluations=evaluations, max_steps=max_steps, save_every=save_every, profile=profile,
+        evaluations=evaluations, max_steps=max_steps, save_every=save_every, graphs=graphs, profile=profile,
     )  # fmt: skip
     typer.echo(run(options))

@@ -14,6 +14,7 @@ import tiny as kv
 from saccade.demo import bundle, pack
 from saccade.demo.feed import segments_of, to_device
 from saccade.demo.learn import Learner
+from saccade.demo.step import Room
 from saccade.demo.train import initialise, optimiser
 from saccade.demo.world.sample import Sample, Turn, no_letters
 from saccade.kernels import select
@@ -114,6 +115,28 @@ def _is(s: Sample, ids: np.ndarray, batch: pack.Batch, at: int) -> bool:
     visual = np.flatnonzero((ids == pack.IMAGE_PAD) | (ids == pack.VIDEO_PAD))
     patch = int(np.flatnonzero(batch.features_at == at + visual[0])[0]) * 4
     return bool((batch.rows[patch] == pack.patch_rows(s.frames[0])[0]).all())
+
+
+def test_room_for_more_segments_changes_nothing() -> None:
+    learner = Learner(tiny(), compiled=False)
+    batch = filled(3)
+    tensors = to_device(batch, CPU)
+    exact = segments_of(batch, tensors)
+    room = Room(vision=BUDGET.segments, vision_longest=300, text=len(exact[1].lengths) + 7, text_longest=400)
+    assert room.holds(*exact)
+    assert not Room(text=len(exact[1].lengths) - 1).holds(*exact)
+    assert not Room(vision_longest=exact[0].longest - 1).holds(*exact)
+    padded = room.segments(tensors)
+    assert padded[0].bounds.diff().eq(0).sum() > 0
+    assert padded[1].bounds.numel() == len(exact[1].lengths) + 8
+    seen = []
+    for segments in (exact, padded):
+        losses = learner(tensors, *segments, noise=0.0)
+        (losses.text + losses.chars).backward()
+        seen.append([losses.text.detach(), losses.chars.detach(), *(p.grad.clone() for p in learner.parameters())])
+        learner.zero_grad()
+    for a, b in zip(*seen, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_training_learns_and_reaches_every_parameter() -> None:

@@ -237,14 +237,7 @@ class Feed:
             if self.ring[0] is self.current:
                 self.ring.rotate(-1)
             return self.ring.popleft()
-        block = torch.empty(self.size, dtype=torch.uint8, device=self.device)
-        tensors = {}
-        for name, (offset, dtype, shape) in self.budget.places().items():
-            if name in ON_DEVICE:
-                empty = torch.from_numpy(np.empty(0, dtype)).to(self.device)
-                strides = torch.empty(shape, device="meta").stride()
-                # Not a view of the block to autograd and the compiler, which would watch over it.
-                tensors[name] = empty.set_(block.untyped_storage(), offset // empty.element_size(), shape, strides)
+        block, tensors = device_block(self.budget, self.device)
         none = Segments(block[:0], 0, [])
         events = [torch.cuda.Event() if self.stream is not None else None for _ in range(2)]  # type: ignore[no-untyped-call]
         if self.stream is not None:
@@ -258,6 +251,19 @@ class Feed:
             worker.terminate()
         for worker in self.workers:
             worker.join()
+
+
+def device_block(budget: Budget, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """Device memory for one batch, uint8 as in a slot, and the arrays that lie in it."""
+    block = torch.empty(Batch.nbytes(budget), dtype=torch.uint8, device=device)
+    tensors = {}
+    for name, (offset, dtype, shape) in budget.places().items():
+        if name in ON_DEVICE:
+            empty = torch.from_numpy(np.empty(0, dtype)).to(device)
+            strides = torch.empty(shape, device="meta").stride()
+            # Not a view of the block to autograd and the compiler, which would watch over it.
+            tensors[name] = empty.set_(block.untyped_storage(), offset // empty.element_size(), shape, strides)
+    return block, tensors
 
 
 def to_device(batch: Batch, device: torch.device) -> dict[str, Tensor]:

@@ -25,7 +25,8 @@ from saccade.model.vision import VisionBlock
 
 @dataclass(slots=True)
 class Segments:
-    """Cumulative lengths int32 [S+1] on the device, and the longest length."""
+    """Cumulative lengths int32 [S+1] on the device, where equal neighbours bound an empty segment; `longest` is at
+    least the longest length; `lengths` are for the host."""
 
     bounds: Tensor
     longest: int
@@ -45,7 +46,8 @@ class Losses:
 
 
 def segment_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causal: bool) -> Tensor:
-    """[N, H, d] each -> [N, H, d]; differentiable; fewer key than query heads are shared in groups."""
+    """[N, H, d] each -> [N, H, d]; differentiable; fewer key than query heads are shared in groups. The segments cover
+    all N rows."""
     if k.size(1) != q.size(1):
         k, v = (x.repeat_interleave(q.size(1) // k.size(1), dim=1) for x in (k, v))
     if q.is_cuda:
@@ -54,9 +56,10 @@ def segment_attention(q: Tensor, k: Tensor, v: Tensor, segments: Segments, causa
         )
         attended: Tensor = out[0]
         return attended
-    bounds = [0, *itertools.accumulate(segments.lengths)]
     done = []
-    for first, last in itertools.pairwise(bounds):
+    for first, last in itertools.pairwise(segments.bounds.tolist()):
+        if first == last:
+            continue
         part = [x[first:last].transpose(0, 1)[None] for x in (q, k, v)]
         done.append(F.scaled_dot_product_attention(part[0], part[1], part[2], is_causal=causal)[0].transpose(0, 1))
     return torch.cat(done)

@@ -107,7 +107,7 @@ class Muon:
         self.second = torch.zeros_like(self.master[at:])
         self.small = self.grad[at:], self.first[at:], self.second, self.master[at:]
         self.share = torch.cat([torch.full((p.numel(),), share, device=p.device) for p, share in others])
-        self.scalars = torch.zeros(6, device=self.master.device)
+        self.scalars = torch.zeros(6, device=self.master.device).unbind()
         self.steps = 0
         self.state = (self.master, self.first, self.second)
         """What the next step depends on, beside its gradients."""
@@ -120,27 +120,45 @@ class Muon:
         self.second.zero_()
         self.steps = 0
 
-    @torch.no_grad()
     def step(self, *, muon_rate: float, adam_rate: float, beta: float, decay: float) -> None:
-        """Take one step from the parameters' gradients, averaged over the crew, and clear them; a missing gradient is
-        zero."""
+        """Take one step from the parameters' gradients, averaged over the crew, and clear them."""
+        self.tell(muon_rate=muon_rate, adam_rate=adam_rate, beta=beta, decay=decay)
+        self.collect()
+        self.crew.average_(self.grad)
+        self.update()
+        # Kernels tuned apart may round apart.
+        self.crew.follow_(self.master)
+        self.publish()
+
+    def tell(self, *, muon_rate: float, adam_rate: float, beta: float, decay: float) -> None:
+        """Begin a step: put what it depends on where `update` reads it."""
         self.steps += 1
         bias = [1 - beta**self.steps for beta in ADAM_BETAS]
         # A fill passes its value with the kernel; a copy from the host could wait for the device.
         for scalar, value in zip(self.scalars, (beta, muon_rate, decay, adam_rate, *bias), strict=True):
             scalar.fill_(value)
-        b, rate, d, small_rate, bias1, bias2 = self.scalars.unbind()
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """The parameters' gradients go to the flat tensor and are cleared; a missing one is zero."""
         grads = [torch.zeros_like(p[rows]) if p.grad is None else p.grad[rows] for p, rows in self.places]
         torch._foreach_copy_(self.grad_views, grads)
-        self.crew.average_(self.grad)
+        for parameter, _ in self.places:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Momenta and masters, from the flat gradient and what was told. Reads and writes the same memory in every
+        step."""
+        b, rate, d, small_rate, bias1, bias2 = self.scalars
         for stack in self.stacks:
             self.muon(stack.grad, stack.momentum, stack.master, b, rate, d)
         self.adam(*self.small, self.share, small_rate, bias1, bias2)
-        # Kernels tuned apart may round apart.
-        self.crew.follow_(self.master)
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """The masters become the weights."""
         torch._foreach_copy_(self.weights, self.master_views)
-        for parameter, _ in self.places:
-            parameter.grad = None
 
 
 def _views(flat: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:

@@ -34,6 +34,7 @@ from saccade.demo.learn import Learner, Segments
 from saccade.demo.muon import Muon
 from saccade.demo.pack import TASKS, Batch, Budget, Packer
 from saccade.demo.profile import StepProfiler
+from saccade.demo.step import Rates, Step
 from saccade.demo.world.sample import World
 from saccade.kernels import Ops, reference, select
 from saccade.model.config import ModelConfig
@@ -77,6 +78,8 @@ class TrainOptions:
     max_steps: int | None = None
     save_every: float = 240.0
     """Seconds between safety copies."""
+    graphs: bool = True
+    """Replay captured CUDA graphs instead of launching each kernel; without effect on a CPU."""
     profile: int = 0
     """So many early steps are profiled; the tables go to profile.txt."""
 
@@ -110,6 +113,17 @@ class Schedule:
     def apart(self, steps: int) -> bool:
         """Whether the character loss teaches its head alone."""
         return self.fresh_head and steps < self.options.head_steps
+
+    def rates(self, share: float, steps: int) -> Rates:
+        rate, options = self.rate(share, steps), self.options
+        return Rates(
+            muon=options.muon_rate * rate,
+            adam=options.adam_rate * rate,
+            beta=self.beta(steps),
+            decay=options.decay,
+            chars=self.char_weight(share),
+            apart=self.apart(steps),
+        )
 
 
 def plain_ops() -> Ops:
@@ -263,12 +277,10 @@ def _train(options: TrainOptions, feed: Feed, crew: Crew, clock: Clock) -> None:
     feed.attach(device)
     held_out = held_out_batches(options, device) if crew.rank == 0 else []
     batch = feed.next()
-    # Compile everything before the clock starts; at rate zero nothing moves.
-    for apart in (True, True, False, False) if compiled else ():
-        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=apart)
-        (losses.text + losses.chars).backward()
-        optim.step(muon_rate=0.0, adam_rate=0.0, beta=0.85, decay=0.0)
-    optim.forget()
+    step = Step(learner, optim)
+    if compiled:
+        phases = (True, False) if schedule.apart(0) else (False,)
+        step.prepare(batch, phases, options.budget, graphs=options.graphs)
     log, profiler = (
         _Log(options, feed, crew, device),
         StepProfiler(0 if crew.rank else options.profile, device, options.out),
@@ -281,27 +293,20 @@ def _train(options: TrainOptions, feed: Feed, crew: Crew, clock: Clock) -> None:
 
     saved, next_evaluation = log.start(), 1.0 / options.evaluations
     if crew.rank == 0:
-        for step in range(Clock.LEAD):
-            clock.tell(step, log.share(step))
+        for first in range(Clock.LEAD):
+            clock.tell(first, log.share(first))
     while (share := clock.share(steps := log.done["steps"])) < 1:
         if crew.rank == 0:
             clock.tell(steps + Clock.LEAD, log.share(steps + Clock.LEAD))
         feed.stage.value = schedule.stage(share)
-        losses = learner(batch.tensors, batch.vision, batch.text, noise=0.02, apart=schedule.apart(steps))
-        (losses.text + schedule.char_weight(share) * losses.chars).backward()
-        rate = schedule.rate(share, steps)
-        optim.step(
-            muon_rate=options.muon_rate * rate,
-            adam_rate=options.adam_rate * rate,
-            beta=schedule.beta(steps),
-            decay=options.decay,
-        )
+        figures = step(batch, schedule.rates(share, steps))
         log.count(batch)
         batch = feed.next()
         profiler.step(steps)
         now = time.perf_counter()
         if now - log.last > 10:
-            log.line(float(losses.text.detach()), float(losses.chars_right))
+            loss, chars = figures.tolist()
+            log.line(loss, chars, step.eager)
         if share >= next_evaluation:
             next_evaluation += 1.0 / options.evaluations
             log.evaluate(learner, held_out, optim)
@@ -357,15 +362,16 @@ class _Log:
             self.curve.append(point)
             print(json.dumps(point), flush=True)
 
-    def line(self, loss: float, chars: float) -> None:
+    def line(self, loss: float, chars: float, eager: int) -> None:
         """Print one JSON line of this rank alone. `slack` is the share of the interval in which the host waited for the
-        device (near 0: the host is too slow), `starved` that in which it waited for pictures."""
+        device (near 0: the host is too slow), `starved` that in which it waited for pictures; `eager` counts the steps
+        that were not replayed."""
         now, totals = time.perf_counter(), self._totals()
         seconds = now - self.last
         rates = [round((b - a) / seconds, 3) for a, b in zip(self.before, totals, strict=True)]
         line: dict[str, Any] = {"rank": self.crew.rank, "s": round(now - self.begin, 1), **self.done}
         line |= dict(zip(("steps/s", "pictures/s", "slack", "starved"), rates, strict=True))
-        line |= {"stage": round(self.feed.stage.value, 3), "reused": self.feed.reused}
+        line |= {"stage": round(self.feed.stage.value, 3), "reused": self.feed.reused, "eager": eager}
         print(json.dumps(line | {"loss": round(loss, 4), "chars": round(chars, 4)}), flush=True)
         self.last, self.before = now, totals
 
