@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from saccade.engine.request import EngineRequest
 from saccade.engine.sampler import Choice, Choices, Sampler, choose
 from saccade.engine.staging import Fetched, Staging
 from saccade.errors import SaccadeError
-from saccade.kernels import AttentionBatch
+from saccade.kernels import AttentionBatch, paged, prepare
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import Encoding
 
@@ -87,7 +88,7 @@ class Runner:
         self._device = model.device
         self._stop_ids = stop_ids
         self._num_valid_ids = num_valid_ids
-        self._kv = torch.zeros(shape, dtype=model.dtype, device=self._device)
+        self._kv = _zeros(shape, model.dtype, self._device)
         self._keys, self._values = list(self._kv[0]), list(self._kv[1])
         self._slots = Slots(max_running, max_context, self._device)
         self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
@@ -100,11 +101,16 @@ class Runner:
         """The same in host memory."""
         self._jobs: dict[int, Encoding] = {}
         """Between two slices."""
+        self._wipes = model.ops.paged_attention is paged.paged_attention
+        """Plain attention reads rows behind the last key of a sequence with a weight of 0, and 0 times NaN is NaN."""
         self._staging = Staging(self._device)
         self._angles = self._all_angles(max_context)
         self._graphs: Graphs | None = None
-        if graphs and self._device.type == "cuda":
-            self._capture(Graphs(max_running, max_context))
+        if self._device.type == "cuda":
+            prepare(self._device)
+            self._warm()
+            if graphs:
+                self._capture(Graphs(max_running, max_context))
 
     def add(self, request: EngineRequest) -> None:
         """Hold what plans will ask of this request: pixels, positions, sampling."""
@@ -113,11 +119,6 @@ class Runner:
     def remove(self, request_id: str) -> None:
         """A request has ended; no later plan computes rows for it."""
         del self._requests[request_id]
-
-    @property
-    def kv_bytes(self) -> int:
-        """Of keys and values."""
-        return self._kv.nbytes
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Launched:
@@ -247,8 +248,7 @@ class Runner:
                     self._shown[:, shown.row : shown.row + shown.length].copy_(part)
                 passed = graphs.replay(room)
             else:
-                if len(fresh):
-                    # Rows behind the last key of a sequence may be read with a weight of 0, and 0 times NaN is NaN.
+                if len(fresh) and self._wipes:
                     self._kv.index_fill_(2, fresh, 0)
                 inputs = self._slots.inputs(packed, step.layout)
                 passed = self._pass(inputs, torch.cat(parts, dim=1) if parts else None)
@@ -302,6 +302,11 @@ class Runner:
             else:
                 parts.append(features[:, offset : offset + length])
         return parts
+
+    @torch.inference_mode()
+    def _warm(self) -> None:
+        """Encode an empty picture, so that the first one does not wait for kernels to be loaded."""
+        self._model.visual([torch.zeros(1, 1024, 1024, 3, dtype=torch.uint8, device=self._device)], [(1, 64, 64)])
 
     @torch.inference_mode()
     def _capture(self, graphs: Graphs) -> None:
@@ -366,6 +371,13 @@ class _PagedAttention:
             qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots
         )
         return self._ops.paged_attention(q, keys, values, batch)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU memory is taken when it is first written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * dtype.itemsize), dtype=np.uint8)).view(dtype)
 
 
 def _output(plan: StepPlan, choices: list[Choice | None], failed_jobs: Mapping[int, str]) -> StepOutput:

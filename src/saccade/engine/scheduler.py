@@ -81,14 +81,14 @@ class Scheduler:
         self._stuck_at: tuple[int, int, int] | None = None
 
     @property
-    def has_work(self) -> bool:
-        """Whether a plan may have something to say, or an output is still to come."""
-        return bool(self._under_way or self.has_plan)
-
-    @property
     def has_plan(self) -> bool:
         """Whether a plan may have something to say."""
         return bool(self._sequences or self._left or not self.encoder.is_idle)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a plan may have something to say, or an output is still to come."""
+        return bool(self._under_way or self.has_plan)
 
     @property
     def num_waiting(self) -> int:
@@ -276,17 +276,8 @@ class Scheduler:
             features.append(FeatureRows(visual.key, low - start, low - visual.start, high - low))
         blocks, sent = tuple(sequence.blocks[sequence.sent :]), sequence.sent
         samples = end == len(sequence.tokens)
-        chunk = Rows(
-            sequence.request.id,
-            sequence.slot,
-            start,
-            length,
-            sent,
-            blocks,
-            sequence.tokens[start:end],
-            tuple(features),
-            samples,
-        )
+        ids = sequence.tokens[start:end]
+        chunk = Rows(sequence.request.id, sequence.slot, start, length, sent, blocks, ids, tuple(features), samples)
         sequence.sent = len(sequence.blocks)
         sequence.planned = end
         self.encoder.read(sequence)
