@@ -11,7 +11,7 @@ from typing import Any
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from saccade.kernels.gpu import attention, pointwise, sampling, stream, vision
+from saccade.kernels.gpu import attention, pointwise, products, sampling, stream, vision
 
 CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 """Compute capability and bytes of shared memory a program may have."""
@@ -43,7 +43,8 @@ def kind(kernel: str, name: str) -> str:
     return "*i32" if name in INTEGERS else "*i64" if name in LONGS else "*fp32" if name in FLOATS else "*bf16"
 
 
-def build(fn: Any, chip: int, warps: int, stages: int, **constants: object) -> None:
+def build(launched: Any, chip: int, warps: int, stages: int, **constants: object) -> None:
+    fn = launched.jitted
     kernel = fn.__name__
     types = {name: "constexpr" if name in constants else kind(kernel, name) for name in fn.arg_names}
     aligned = {
@@ -65,13 +66,12 @@ def build_all(chip: int) -> None:
         tile = attention.DECODE
         for parts in (1, 16):
             decode = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
-            how = {"STAGES": tile.stages, "JOINED": True, "EARLY": chip == 90}
-            build(attention._decode, chip, tile.warps, 3, **paged, **decode, **how)
-        build(attention._join_parts, chip, 4, 3, D=128, GROUP=group, HEADS=heads, PARTS=16)
-        for tile in (attention.PREFILL, attention.SHORT):
-            prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
-            build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)
-        build(pointwise._norm_rope_store, chip, 2, 3, HQ=heads, HK=8, D=128, HEADS=8, EARLY=chip == 90)
+            build(attention._decode, chip, tile.warps, 3, **paged, **decode, STAGES=tile.stages)
+        tile = attention.PREFILL
+        prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
+        build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)
+        for each, warps in ((1, 1), (16, 4)):
+            build(pointwise._norm_rope_store, chip, warps, 3, HQ=heads, HK=8, D=128, HEADS=each)
     for width in (2048, 2560):
         for centre in (False, True):
             build(pointwise._norm_row, chip, 4, 3, E=width, BLOCK=4096, ADD=True, CENTRE=centre)
@@ -85,15 +85,16 @@ def build_all(chip: int) -> None:
             (2560, 9728, False, True, False),
             (151936, 2048, True, False, False),
         ):
-            cut = stream.default_tile(rows, outputs, inner, gate=gate)
+            if rows > 1 and norm and outputs < products.HEAD:
+                continue
+            cut = stream.default_tile(rows, outputs, inner, norm=norm)
             shape = {"K": inner, "OUT": outputs, "N": rows, "OUTPUTS": cut.outputs, "INNER": cut.inner}
-            how = {"SPLITS": cut.splits, "STAGES": cut.stages, "UNROLL": cut.unroll}
+            how = {"SPLITS": cut.splits, "STAGES": cut.stages}
             flags = {"NORM": norm, "ADD": add, "GATE": gate}
-            for early in (False, True) if chip == 90 else (False,):
-                build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags, EARLY=early)
+            build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags)
     for width, rest in ((64, 0), (72, 16)):
         heads = {"HEADS": 16, "D": width, "WIDE": 64, "REST": rest}
-        picture = vision.TILE
+        picture = vision.RAGGED if rest else vision.TILE
         cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
         build(vision._segment, chip, picture.warps, picture.stages, **heads, **cut)
         build(vision._rotate, chip, 4, 3, H=32, D=width, HEADS=32, BLOCK=32 if width == 64 else 64)

@@ -19,6 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
+from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import COUNT, power_of_2, tickets
 
 LOG2E = 1.4426950408889634
@@ -36,25 +37,19 @@ class Tile:
     stages: int = 3
     parts: int = 0
     """Parts of the context in decoding; 0: as many as fill the device."""
-    joined: bool = True
-    """Whether the last part to finish adds the parts up, instead of a second kernel."""
-    early: bool = False
-    """Programmatic dependent launch (Hopper) of decoding: neighbours of the same kind may overlap start and end."""
 
 
 DECODE = Tile()
-PREFILL = Tile(rows=128, keys=64, warps=8, stages=3)
-SHORT = Tile(rows=64, keys=64, warps=4, stages=3)
-"""Of few rows, so that more programs share them."""
+PREFILL = Tile(rows=64, keys=64, warps=4, stages=3)
 EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
 """In fp32, where products go without tensor cores."""
+PROGRAMS = 264
+"""Two for each multiprocessor of the device that the choices were made for."""
 WIDE = 256
 """Sequences that may prefill in one step without another compilation."""
-PROGRAMS = 132
-"""Multiprocessors of the device that the choices were made for."""
 
 
-@triton.jit
+@kernel()
 def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots + row)
@@ -74,25 +69,27 @@ def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tens
     assert k_cache.is_contiguous(), "the cache must be in one piece"
     assert v_cache.is_contiguous(), "the cache must be in one piece"
     block = power_of_2(heads * width)
-    _store[(n,)](k, v, k_cache, v_cache, slots, k.stride(0), v.stride(0), heads * width, block, num_warps=4)
+    strides = (k.stride(0), v.stride(0))
+    _store((n, 1, 1), (k, v, k_cache, v_cache, slots), strides, (heads * width, block))
 
 
 @triton.jit
-def _tile(
+def _see(
     q, acc, high, total, k_cache, v_cache, table, base, last, start, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
     KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """Online softmax of q [ROWS, D] over keys start .. end, added to what came before: the sum of weighted values
     [ROWS, D], the highest score [ROWS], the sum of weights [ROWS]. MASKED: row r sees keys up to last[r]; otherwise
-    every row sees all of them, and they are whole tiles."""
-    d = tl.arange(0, D)
+    every row sees all of them, and they are whole tiles.
+
+    Which blocks a tile lies in is loaded one tile ahead: K and V then depend on no load of their own turn, so that the
+    compiler can have STAGES - 1 tiles of them on their way."""
+    d, i = tl.arange(0, D), tl.arange(0, KEYS)
+    block = tl.load(table + (start + i) // BLOCK_SIZE, mask=start + i < end, other=0)
     for at in tl.range(start, end, KEYS, num_stages=STAGES):
-        key = at + tl.arange(0, KEYS)
-        if MASKED:
-            block = tl.load(table + key // BLOCK_SIZE, mask=key < end, other=0).to(tl.int64)
-        else:
-            block = tl.load(table + key // BLOCK_SIZE).to(tl.int64)
-        row = (block * BLOCK_SIZE + key % BLOCK_SIZE) * STRIDE + base
+        key = at + i
+        row = (block.to(tl.int64) * BLOCK_SIZE + key % BLOCK_SIZE) * STRIDE + base
+        block = tl.load(table + (key + KEYS) // BLOCK_SIZE, mask=key + KEYS < end, other=0)
         if MASKED:
             k = tl.load(k_cache + row[:, None] + d[None, :], mask=(key < end)[:, None], other=0.0)
             v = tl.load(v_cache + row[:, None] + d[None, :], mask=(key < end)[:, None], other=0.0)
@@ -112,27 +109,6 @@ def _tile(
 
 
 @triton.jit
-def _seen(
-    q, k_cache, v_cache, table, base, last, start, whole, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
-    KEYS: tl.constexpr, ROWS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
-    """What q [ROWS, D] sees in keys start .. end, of which those before `whole` are whole tiles that all rows see: the
-    sum of weighted values, the highest score times `scale`, the sum of weights."""
-    acc = tl.zeros([ROWS, D], tl.float32)
-    high = tl.full([ROWS], NOTHING, tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    acc, high, total = _tile(
-        q, acc, high, total, k_cache, v_cache, table, base, last, start, whole, scale, STRIDE, D, KEYS, BLOCK_SIZE,
-        STAGES, False,
-    )  # fmt: skip
-    acc, high, total = _tile(
-        q, acc, high, total, k_cache, v_cache, table, base, last, whole, end, scale, STRIDE, D, KEYS, BLOCK_SIZE,
-        STAGES, True,
-    )  # fmt: skip
-    return acc, high * scale, total
-
-
-@triton.jit
 def _join(out, partial, marks, s, kv_head, D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr,
           PARTS: tl.constexpr):  # fmt: skip
     """Adds up the parts of one group of heads; read past the first cache, as other programs wrote them."""
@@ -148,16 +124,13 @@ def _join(out, partial, marks, s, kv_head, D: tl.constexpr, GROUP: tl.constexpr,
         tl.store(out + row * D + d, value.to(out.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=["table_stride"])
+@kernel("table_stride")
 def _decode(
     q, k_cache, v_cache, tables, lengths, out, partial, marks, tickets, scale, q_stride, table_stride,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, JOINED: tl.constexpr, EARLY: tl.constexpr,
+    KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     s, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
     length = tl.load(lengths + s)
     span = tl.cdiv(tl.cdiv(length, PARTS), KEYS) * KEYS
     start = part * span
@@ -167,10 +140,13 @@ def _decode(
     head = kv_head * GROUP + i
     rows = tl.load(q + s.to(tl.int64) * q_stride + head[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
     last = tl.zeros([ROWS], tl.int32) + length
-    whole = start + tl.maximum(end - start, 0) // KEYS * KEYS
-    acc, high, total = _seen(
-        rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start, whole, end, scale,
-        HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
+    acc = tl.zeros([ROWS, D], tl.float32)
+    high = tl.full([ROWS], NOTHING, tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    # One loop, masked: a part is a few tiles, and a second loop would start its loads anew.
+    acc, high, total = _see(
+        rows, acc, high, total, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start,
+        end, scale, HEADS // GROUP * D, D, KEYS, BLOCK_SIZE, STAGES, True,
     )  # fmt: skip
     row = s.to(tl.int64) * HEADS + head
     if PARTS == 1:
@@ -178,19 +154,13 @@ def _decode(
         tl.store(out + row[:, None] * D + d[None, :], value.to(out.dtype.element_ty), mask=real[:, None])
     else:
         tl.store(partial + (row * PARTS + part)[:, None] * D + d[None, :], acc, mask=real[:, None])
-        tl.store(marks + row * 2 * PARTS + part, high, mask=real)
+        tl.store(marks + row * 2 * PARTS + part, high * scale, mask=real)
         tl.store(marks + row * 2 * PARTS + PARTS + part, total, mask=real)
-        if JOINED:
-            tl.debug_barrier()
-            ticket = tickets + s * (HEADS // GROUP) + kv_head
-            if tl.atomic_add(ticket, 1, sem="acq_rel") == PARTS - 1:
-                _join(out, partial, marks, s, kv_head, D, GROUP, HEADS, PARTS)
-                tl.store(ticket, 0)
-
-
-@triton.jit
-def _join_parts(out, partial, marks, D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, PARTS: tl.constexpr):
-    _join(out, partial, marks, tl.program_id(0), tl.program_id(1), D, GROUP, HEADS, PARTS)
+        tl.debug_barrier()
+        ticket = tickets + s * (HEADS // GROUP) + kv_head
+        if tl.atomic_add(ticket, 1, sem="acq_rel") == PARTS - 1:
+            _join(out, partial, marks, s, kv_head, D, GROUP, HEADS, PARTS)
+            tl.store(ticket, 0)
 
 
 @triton.jit
@@ -204,7 +174,7 @@ def _sequence(cu_q, tile, sequences, PLACES: tl.constexpr, WIDE: tl.constexpr):
     return s, tile - tl.sum(tl.where(i < s, tiles, 0), 0)
 
 
-@triton.jit(do_not_specialize=["table_stride", "decodes", "sequences"])
+@kernel("table_stride", "decodes", "sequences")
 def _prefill(
     q, k_cache, v_cache, tables, cu_q, lengths, out, scale, q_stride, table_stride, decodes, sequences,
     D: tl.constexpr, GROUP: tl.constexpr, HEADS: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
@@ -228,20 +198,31 @@ def _prefill(
         last = length - count + place
         end = tl.minimum(length, length - count + first + ROWS // GROUP)
         whole = tl.maximum(length - count + first + 1, 0) // KEYS * KEYS  # the first row sees so many
-        acc, _, total = _seen(
-            rows, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, 0, whole, end, scale,
-            HEADS // GROUP * D, D, KEYS, ROWS, BLOCK_SIZE, STAGES,
+        acc = tl.zeros([ROWS, D], tl.float32)
+        high = tl.full([ROWS], NOTHING, tl.float32)
+        total = tl.zeros([ROWS], tl.float32)
+        table = tables + s.to(tl.int64) * table_stride
+        acc, high, total = _see(
+            rows, acc, high, total, k_cache, v_cache, table, kv_head * D, last, 0, whole, scale, HEADS // GROUP * D, D,
+            KEYS, BLOCK_SIZE, STAGES, False,
+        )  # fmt: skip
+        acc, high, total = _see(
+            rows, acc, high, total, k_cache, v_cache, table, kv_head * D, last, whole, end, scale, HEADS // GROUP * D,
+            D, KEYS, BLOCK_SIZE, STAGES, True,
         )  # fmt: skip
         value = acc / tl.where(total > 0, total, 1.0)[:, None]
         at = out + (row * HEADS + head)[:, None] * D + d[None, :]
         tl.store(at, value.to(out.dtype.element_ty), mask=real[:, None])
 
 
-def num_parts(num_sequences: int, num_kv_heads: int, max_context: int, *, programs: int = 264, keys: int = 64) -> int:
-    """Into how many parts the keys of each sequence are split: a power of 2 that gives the device about two programs
-    for each of 132 multiprocessors, each with a tile of keys at least."""
-    wanted = min(programs // (num_sequences * num_kv_heads), -(-max_context // keys), 64)
-    return 1 << max(wanted, 1).bit_length() - 1
+def num_parts(groups: int, max_context: int, *, keys: int = 64) -> int:
+    """Into how many parts, a power of 2, the keys of each of `groups` pairs of a sequence and a key head are split.
+
+    Up to about two programs for each of 132 multiprocessors, each with a tile of keys; two parts still where there
+    is one program for each already (32 sequences of 8 heads: 59 us instead of 62).
+    """
+    wanted = min(PROGRAMS // groups, power_of_2(-(-max_context // keys)), 64)
+    return 1 << max(wanted, 2 if groups <= PROGRAMS < 2 * groups else 1).bit_length() - 1
 
 
 def paged_attention(
@@ -264,8 +245,7 @@ def paged_attention(
     if sequences > decodes:
         group = num_heads // k_cache.shape[2]
         if decodes or not tile:
-            few = (num_rows - decodes) * num_heads < PROGRAMS * PREFILL.rows
-            tile = EXACT if q.dtype == torch.float32 else SHORT if few else PREFILL
+            tile = EXACT if q.dtype == torch.float32 else PREFILL
         _launch_prefill(q, k_cache, v_cache, batch, out, tile, group)
     return out
 
@@ -274,20 +254,20 @@ def _launch_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attention
     _, num_heads, width = q.shape
     block_size, num_kv_heads = k_cache.shape[1:3]
     decodes, group = batch.num_decodes, num_heads // num_kv_heads
-    parts = tile.parts or num_parts(decodes, num_kv_heads, batch.max_context, keys=tile.keys)
+    parts = tile.parts or num_parts(decodes * num_kv_heads, batch.max_context, keys=tile.keys)
     assert decodes * num_kv_heads <= COUNT, "more groups of heads than tickets"
     partial = marks = out
     if parts > 1:
         partial = torch.empty(decodes, num_heads, parts, width, dtype=torch.float32, device=q.device)
         marks = torch.empty(decodes, num_heads, 2, parts, dtype=torch.float32, device=q.device)
-    _decode[decodes, num_kv_heads, parts](
-        q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device),
-        width**-0.5 * LOG2E, q.stride(0), batch.block_tables.stride(0), width, group, num_heads, parts,
-        max(16, group), tile.keys, block_size, tile.stages, tile.joined, tile.early, num_warps=tile.warps,
-        **({"launch_pdl": True} if tile.early else {}),
-    )  # fmt: skip
-    if parts > 1 and not tile.joined:
-        _join_parts[decodes, num_kv_heads](out, partial, marks, width, group, num_heads, parts, num_warps=4)
+    _decode(
+        (decodes, num_kv_heads, parts),
+        (q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device)),
+        (width**-0.5 * LOG2E, q.stride(0)),
+        (width, group, num_heads, parts, max(16, group), tile.keys, block_size, tile.stages),
+        varying=(batch.block_tables.stride(0),),
+        warps=tile.warps,
+    )
 
 
 def _launch_prefill(
@@ -298,8 +278,11 @@ def _launch_prefill(
     sequences = len(batch.context_lens) - decodes
     # A sequence's last tile may be partly empty: at most one tile for each sequence beyond what the rows fill.
     tiles = -(-(num_rows - decodes) // (rows // group)) + sequences - 1
-    _prefill[tiles, num_heads // group](
-        q, k_cache, v_cache, batch.block_tables, batch.cu_q, batch.context_lens, out, width**-0.5 * LOG2E, q.stride(0),
-        batch.block_tables.stride(0), decodes, sequences, width, group, num_heads, rows, tile.keys, k_cache.shape[1],
-        tile.stages, max(WIDE, power_of_2(sequences)), num_warps=tile.warps,
-    )  # fmt: skip
+    _prefill(
+        (tiles, num_heads // group, 1),
+        (q, k_cache, v_cache, batch.block_tables, batch.cu_q, batch.context_lens, out),
+        (width**-0.5 * LOG2E, q.stride(0)),
+        (width, group, num_heads, rows, tile.keys, k_cache.shape[1], tile.stages, max(WIDE, power_of_2(sequences))),
+        varying=(batch.block_tables.stride(0), decodes, sequences),
+        warps=tile.warps,
+    )

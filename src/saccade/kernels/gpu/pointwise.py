@@ -8,14 +8,17 @@ for a launch when N is small. Sums are fp32; a sum of two rows is rounded to the
 """
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
+from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import power_of_2
 
+FEW_ROWS = 64
+"""Up to so many rows, programs of one head each all run at once."""
 
-@triton.jit
+
+@kernel()
 def _norm_row(
     x, residual, weight, bias, out, total, x_stride, eps, E: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr,
     CENTRE: tl.constexpr,
@@ -44,17 +47,19 @@ def _norm_row(
 def _norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """Norm of each row of x [..., E], plus `residual` if there is one; of the mean too where there is a bias."""
     width = x.shape[-1]
-    rows = x.reshape(-1, width)
+    rows = x if x.dim() == 2 else x.reshape(-1, width)
     assert residual is None or residual.is_contiguous(), "the residual must be in one piece"
-    out = torch.empty(rows.shape, dtype=x.dtype, device=x.device)
-    total = torch.empty_like(out) if residual is not None else out
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    total = out if residual is None else torch.empty_like(out)
     block = power_of_2(width)
-    _norm_row[(len(rows),)](
-        rows, residual if residual is not None else x, weight, bias if bias is not None else weight, out, total,
-        rows.stride(0), eps, width, block, residual is not None, bias is not None,
-        num_warps=min(max(block // 512, 1), 8),
-    )  # fmt: skip
-    return out.view(x.shape), total.view(x.shape)
+    _norm_row(
+        (len(rows), 1, 1),
+        (rows, x if residual is None else residual, weight, weight if bias is None else bias, out, total),
+        (rows.stride(0), eps),
+        (width, block, residual is not None, bias is not None),
+        warps=min(max(block // 512, 1), 8),
+    )
+    return out, total
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -77,14 +82,11 @@ def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, ep
     return _norm(x, residual, weight, bias, eps)
 
 
-@triton.jit
+@kernel()
 def _norm_rope_store(
     qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, eps, stride, HQ: tl.constexpr, HK: tl.constexpr,
-    D: tl.constexpr, HEADS: tl.constexpr, EARLY: tl.constexpr,
+    D: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     half = tl.arange(0, D // 2)
@@ -127,11 +129,10 @@ def qk_norm_rope_store(
     v_cache: Tensor,
     slots: Tensor,
     *,
-    heads: int = 8,
-    early: bool = False,
+    heads: int | None = None,
 ) -> Tensor:
-    """See `fused.qk_norm_rope_store`; head width a power of 2; `heads` heads of a row go to one program; `early` as in
-    `stream.Tile`.
+    """See `fused.qk_norm_rope_store`; head width a power of 2; `heads` heads of a row go to one program: one where the
+    rows are few, which then are done sooner, 16 where launching programs is what counts.
 
     Bytes: 4 N (Hq + 2 Hk) D + 4 N D in bf16; 1,536 rows, Hq 16, Hk 8: 25.9 MB, 6.0 us; Hq 32: 38.5 MB, 9.0 us. One
     row: a launch.
@@ -141,14 +142,18 @@ def qk_norm_rope_store(
     num_heads = total - 2 * num_kv_heads
     assert cos.is_contiguous(), "the tables must be in one piece"
     out = torch.empty(len(qkv), num_heads, width, dtype=qkv.dtype, device=qkv.device)
-    _norm_rope_store[len(qkv), -(-total // heads)](
-        qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, eps, qkv.stride(0), num_heads, num_kv_heads,
-        width, heads, early, num_warps=max(1, heads * width // 512), **({"launch_pdl": True} if early else {}),
-    )  # fmt: skip
+    heads = heads or (1 if len(qkv) <= FEW_ROWS else 16)
+    _norm_rope_store(
+        (len(qkv), -(-total // heads), 1),
+        (qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots),
+        (eps, qkv.stride(0)),
+        (num_heads, num_kv_heads, width, heads),
+        warps=max(1, heads * width // 512),
+    )
     return out
 
 
-@triton.jit
+@kernel()
 def _silu_mul(gate_up, out, stride, F: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -163,14 +168,14 @@ def _silu_mul(gate_up, out, stride, F: tl.constexpr, BLOCK: tl.constexpr):
 def silu_mul(gate_up: Tensor) -> Tensor:
     """See `reference.silu_mul`. Bytes: 6 N F in bf16; 1,536 rows, F = 6144: 56.6 MB, 13.2 us; F = 9728: 20.9 us."""
     width = gate_up.shape[-1] // 2
-    rows = gate_up.reshape(-1, 2 * width)
+    rows = gate_up if gate_up.dim() == 2 else gate_up.reshape(-1, 2 * width)
     out = torch.empty(len(rows), width, dtype=gate_up.dtype, device=gate_up.device)
     block = min(power_of_2(width), 1024)
-    _silu_mul[len(rows), -(-width // block)](rows, out, rows.stride(0), width, block, num_warps=4)
-    return out.view(*gate_up.shape[:-1], width)
+    _silu_mul((len(rows), -(-width // block), 1), (rows, out), (rows.stride(0),), (width, block))
+    return out if gate_up.dim() == 2 else out.view(*gate_up.shape[:-1], width)
 
 
-@triton.jit
+@kernel()
 def _add_rows(x, rows, values, stride, E: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64)
     row = tl.load(rows + i).to(tl.int64)
@@ -186,6 +191,6 @@ def add_rows_(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     assert values.is_contiguous(), "the values must be in one piece"
     if len(rows):
         block = min(power_of_2(x.shape[1]), 1024)
-        grid = (len(rows), -(-x.shape[1] // block))
-        _add_rows[grid](x, rows, values, x.stride(0), x.shape[1], block, num_warps=4)
+        grid = (len(rows), -(-x.shape[1] // block), 1)
+        _add_rows(grid, (x, rows, values), (x.stride(0),), (x.shape[1], block))
     return x

@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from saccade.kernels.gpu.tickets import COUNT, tickets
+from saccade.kernels.gpu.launch import kernel
+from saccade.kernels.gpu.tickets import COUNT, power_of_2, tickets
 
 PART = 2048
 """Logits of one program."""
@@ -27,9 +28,9 @@ def _part(logits, stride, NUM: tl.constexpr, BLOCK: tl.constexpr):
     return tl.where(value == value, value, float("inf")), ids
 
 
-@triton.jit
+@kernel()
 def _greedy(
-    logits, stride, out, peaks, high, at, counter, NUM: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr,
+    logits, out, peaks, high, at, counter, stride, NUM: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr,
     WIDE: tl.constexpr,
 ):  # fmt: skip
     row, part = tl.program_id(0), tl.program_id(1)
@@ -55,10 +56,12 @@ def greedy(logits: Tensor, num_valid: int) -> tuple[Tensor, Tensor]:
     peaks = torch.empty(rows, dtype=torch.float32, device=logits.device)
     high = torch.empty(rows, parts, dtype=torch.float32, device=logits.device)
     at = torch.empty(rows, parts, dtype=torch.int32, device=logits.device)
-    _greedy[rows, parts](
-        logits, logits.stride(0), out, peaks, high, at, tickets(logits.device), num_valid, PART, parts,
-        triton.next_power_of_2(parts), num_warps=4,
-    )  # fmt: skip
+    _greedy(
+        (rows, parts, 1),
+        (logits, out, peaks, high, at, tickets(logits.device)),
+        (logits.stride(0),),
+        (num_valid, PART, parts, power_of_2(parts)),
+    )
     return out, peaks
 
 
@@ -81,9 +84,9 @@ def _value(key):
     return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.float32, bitcast=True)
 
 
-@triton.jit
+@kernel()
 def _draw(
-    logits, stride, temperature, top_k, top_p, min_p, uniform, out, keys, counter, NUM: tl.constexpr,
+    logits, temperature, top_k, top_p, min_p, uniform, out, keys, counter, stride, NUM: tl.constexpr,
     BLOCK: tl.constexpr, PARTS: tl.constexpr, WIDE: tl.constexpr, MOST: tl.constexpr,
 ):  # fmt: skip
     row, part = tl.program_id(0), tl.program_id(1)
@@ -143,15 +146,17 @@ def draw(
     parts = triton.cdiv(num_valid, PART)
     out = torch.empty(rows, dtype=torch.int64, device=logits.device)
     keys = torch.empty(rows, parts, most, dtype=torch.int64, device=logits.device)
-    _draw[rows, parts](
-        logits, logits.stride(0), temperature, top_k, top_p, min_p, uniform, out, keys, tickets(logits.device),
-        num_valid, PART, parts, triton.next_power_of_2(parts), most, num_warps=4,
-    )  # fmt: skip
+    _draw(
+        (rows, parts, 1),
+        (logits, temperature, top_k, top_p, min_p, uniform, out, keys, tickets(logits.device)),
+        (logits.stride(0),),
+        (num_valid, PART, parts, power_of_2(parts), most),
+    )
     return out
 
 
-@triton.jit
-def _penalize(logits, stride, bias, uses, repetition, frequency, presence, out, NUM: tl.constexpr, BLOCK: tl.constexpr):
+@kernel()
+def _penalize(logits, bias, uses, repetition, frequency, presence, out, stride, NUM: tl.constexpr, BLOCK: tl.constexpr):
     row, ids = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = ids < NUM
     value = tl.load(logits + row * stride + ids, mask=mask).to(tl.float32) + tl.load(bias + row * NUM + ids, mask=mask)
@@ -171,8 +176,11 @@ def penalize(
     rows = _checked(logits)
     assert bias.is_contiguous() and uses.is_contiguous(), "bias and uses must be in one piece"  # noqa: PT018
     out = torch.empty_like(bias)
-    _penalize[rows, triton.cdiv(bias.shape[1], PART)](
-        logits, logits.stride(0), bias, uses, repetition, frequency, presence, out, bias.shape[1], PART, num_warps=4
+    _penalize(
+        (rows, triton.cdiv(bias.shape[1], PART), 1),
+        (logits, bias, uses, repetition, frequency, presence, out),
+        (logits.stride(0),),
+        (bias.shape[1], PART),
     )
     return out
 

@@ -18,13 +18,13 @@ A step is 28 (36) layers and the head: 0.80 / 1.87 ms.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import COUNT, power_of_2, tickets
 
 MOST_ROWS = 16
@@ -42,19 +42,6 @@ class Tile:
     stages: int
     splits: int = 1
     """Programs that share a row of the weight."""
-    unroll: int = 1
-    """Steps written out, so that their loads are in flight together without shared memory (stages 1)."""
-    early: bool = False
-    """Programmatic dependent launch (Hopper): a program asks for its weights to come to the L2 cache while the kernel
-    before this one still runs, and reads x when that has ended."""
-
-
-@triton.jit
-def _fetch(at):
-    """Asks for the 128 bytes around each address to come to the L2 cache."""
-    tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [at.to(tl.uint64)], dtype=tl.int32, is_pure=False, pack=1
-    )
 
 
 @triton.jit
@@ -87,12 +74,11 @@ def _finish(acc, acc2, variance, residual, mask, NORM: tl.constexpr, ADD: tl.con
     return acc
 
 
-@triton.jit(do_not_specialize=["rows"])
+@kernel("rows")
 def _stream(
-    x, weight, norm_weight, residual, out, partial, tickets, eps, rows, x_stride,
+    x, weight, norm_weight, residual, out, partial, tickets, eps, x_stride, rows,
     K: tl.constexpr, OUT: tl.constexpr, N: tl.constexpr, OUTPUTS: tl.constexpr, INNER: tl.constexpr,
     SPLITS: tl.constexpr, STAGES: tl.constexpr, NORM: tl.constexpr, ADD: tl.constexpr, GATE: tl.constexpr,
-    UNROLL: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """N = 1: multiply-adds; otherwise tensor cores over N rows, of which `rows` are real. GATE: the weight's rows from
     OUT on are the second factor."""
@@ -104,14 +90,6 @@ def _stream(
     start = split * span
     k = start + tl.arange(0, INNER)
     w_at = weight + o.to(tl.int64)[:, None] * K + k[None, :]
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        line = tl.minimum(tl.arange(0, triton.next_power_of_2(span // 64)), span // 64 - 1) * 64
-        at = weight + tl.minimum(o, OUT - 1).to(tl.int64)[:, None] * K + tl.minimum(start + line, K - 64)[None, :]
-        _fetch(at)
-        if GATE:
-            _fetch(at + OUT * K)
-        tl.extra.cuda.gdc_wait()
     if N == 1:
         acc = tl.zeros([OUTPUTS, INNER], tl.float32)
         acc2 = tl.zeros([OUTPUTS, INNER], tl.float32)
@@ -120,7 +98,7 @@ def _stream(
         acc = tl.zeros([OUTPUTS, N], tl.float32)
         acc2 = tl.zeros([OUTPUTS, N], tl.float32)
         square = tl.zeros([N], tl.float32)
-    for step in tl.range(0, span, INNER, num_stages=STAGES, loop_unroll_factor=UNROLL):
+    for step in tl.range(0, span, INNER, num_stages=STAGES):
         there = even | ((start + step + tl.arange(0, INNER)) < K)
         w = tl.load(w_at + step, mask=o_mask[:, None] & there[None, :], other=0.0)
         if GATE:
@@ -169,20 +147,16 @@ def _stream(
         tl.store(out + place, value.to(out.dtype.element_ty), mask=mask)
 
 
-@lru_cache(maxsize=256)
-def default_tile(rows: int, outputs: int, inner: int, *, gate: bool = False) -> Tile:
-    """A first choice before measurement.
+def default_tile(rows: int, outputs: int, inner: int, *, norm: bool) -> Tile:
+    """The fastest of those measured at the shapes of the 2B and 4B models, or within 4 % of it.
 
-    One row: 8 weight rows (4 where gate and up are both loaded) by 512, four steps of loads in registers at once: 32
-    KiB a program, several on each multiprocessor. More rows: 16 weight rows a program, K split until there are some
-    400 programs.
+    One row: programs own 16 weight rows and walk in steps of 256, five of them in flight; behind an MLP or attention
+    (no norm), where K is long or O short, 4 weight rows in steps of 1024. More rows: 64 weight rows, which is what
+    tensor cores take at once; K is halved where the outputs alone do not occupy the device.
     """
-    if rows == 1:
-        return Tile(4 if gate else 8, min(512, power_of_2(inner)), warps=4, stages=1, unroll=4)
-    splits = 1
-    while splits < 4 and outputs // 16 * splits < 396 and inner // (2 * splits) >= 512:
-        splits *= 2
-    return Tile(16, min(256, power_of_2(inner)), warps=4 if gate else 2, stages=4, splits=splits)
+    if rows > 1:
+        return Tile(64, 128, warps=4, stages=5, splits=1 if outputs >= 64 * 264 else 2)
+    return Tile(16, min(256, power_of_2(inner)), 4, 5) if norm else Tile(4, min(1024, power_of_2(inner)), 4, 3)
 
 
 def _product(
@@ -199,7 +173,7 @@ def _product(
     outputs = weight.shape[0] // 2 if gate else weight.shape[0]
     assert 1 <= rows <= MOST_ROWS, f"1 to {MOST_ROWS} rows, not {rows}"
     assert weight.is_contiguous(), "weight must be in one piece"
-    tile = tile or default_tile(rows, outputs, inner, gate=gate)
+    tile = tile or default_tile(rows, outputs, inner, norm=norm_weight is not None)
     wide = 1 if rows == 1 else MOST_ROWS
     out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     tiles = -(-outputs // tile.outputs)
@@ -208,12 +182,15 @@ def _product(
     if tile.splits > 1:
         size = tiles * tile.splits * 3 * tile.outputs * wide
         partial = torch.empty(size, dtype=torch.float32, device=x.device)
-    early = {"launch_pdl": True} if tile.early else {}
-    _stream[tiles, tile.splits](
-        x, weight, weight if norm_weight is None else norm_weight, out if residual is None else residual, out, partial,
-        tickets(x.device), eps, rows, x.stride(0), inner, outputs, wide, tile.outputs, tile.inner, tile.splits,
-        tile.stages, norm_weight is not None, residual is not None, gate, tile.unroll, tile.early,
-        num_warps=tile.warps, **early,
+    _stream(
+        (tiles, tile.splits, 1),
+        (x, weight, weight if norm_weight is None else norm_weight, out if residual is None else residual, out, partial,
+         tickets(x.device)),
+        (eps, x.stride(0)),
+        (inner, outputs, wide, tile.outputs, tile.inner, tile.splits, tile.stages, norm_weight is not None,
+         residual is not None, gate),
+        varying=(rows,),
+        warps=tile.warps,
     )  # fmt: skip
     return out
 

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from saccade.kernels import reference
+from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import power_of_2
 
 LOG2E = 1.4426950408889634
@@ -28,6 +30,8 @@ class Tile:
 
 
 TILE = Tile()
+RAGGED = Tile(warps=4)
+"""For heads with a rest (72), which need more registers: 223 us instead of 318 at 4,096 patches."""
 EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
 """In fp32, where products go without tensor cores."""
 
@@ -74,7 +78,7 @@ def _keys(
     return acc, acc2, high, total
 
 
-@triton.jit
+@kernel()
 def _segment(
     q, k, v, cu_seqlens, out, scale, q_stride, k_stride, v_stride,
     HEADS: tl.constexpr, D: tl.constexpr, WIDE: tl.constexpr, REST: tl.constexpr, ROWS: tl.constexpr,
@@ -119,22 +123,30 @@ def segment_attention(
 ) -> Tensor:
     """See `reference.segment_attention`; q, k, v may be slices of wider rows, their heads side by side.
 
-    Operations: 4 H d n^2 a segment of n patches; 4,096 patches, 16 heads of 64: 68.7 GFLOP, 86 us at 800 TFLOP/s
-    (measured before: SDPA with cuDNN 166 us, flash 244 us); heads of 72: 77.3 GFLOP, 97 us.
+    Segments of one length go through torch, whose cuDNN kernel is faster (bf16, 4,096 patches of 16 heads: 150 us
+    instead of 167 at 64, 217 instead of 223 at 72; 8 x 1024: 83 and 119 instead of 94 and 129), unless a `tile` is
+    named. Operations: 4 H d n^2 a segment of n patches; 4,096 patches, 16 heads of 64: 68.7 GFLOP, 86 us at 800
+    TFLOP/s; heads of 72: 77.3 GFLOP, 97 us.
     """
     num_rows, num_heads, width = q.shape
+    num_segments = len(cu_seqlens) - 1
+    if tile is None and num_segments * max_seqlen == num_rows:
+        return reference.segment_attention(q, k, v, cu_seqlens, max_seqlen)
     wide = 1 << width.bit_length() - 1
     rest = 0 if wide == width else max(16, power_of_2(width - wide))
-    tile = tile or (EXACT if q.dtype == torch.float32 else TILE)
+    tile = tile or (EXACT if q.dtype == torch.float32 else RAGGED if rest else TILE)
     out = torch.empty(num_rows, num_heads, width, dtype=q.dtype, device=q.device)
-    _segment[-(-max_seqlen // tile.rows), num_heads, len(cu_seqlens) - 1](
-        q, k, v, cu_seqlens, out, width**-0.5 * LOG2E, q.stride(0), k.stride(0), v.stride(0), num_heads, width, wide,
-        rest, tile.rows, tile.keys, tile.stages, num_warps=tile.warps,
-    )  # fmt: skip
+    _segment(
+        (-(-max_seqlen // tile.rows), num_heads, num_segments),
+        (q, k, v, cu_seqlens, out),
+        (width**-0.5 * LOG2E, q.stride(0), k.stride(0), v.stride(0)),
+        (num_heads, width, wide, rest, tile.rows, tile.keys, tile.stages),
+        warps=tile.warps,
+    )
     return out
 
 
-@triton.jit
+@kernel()
 def _rotate(qkv, cos, sin, stride, H: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr):
     """Heads 0 .. H-1 of a row, where they are: queries and keys."""
     row = tl.program_id(0).to(tl.int64)
@@ -159,14 +171,13 @@ def rope_2d(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tens
     assert qkv.is_contiguous(), "the rows must be in one piece"
     n, width = len(qkv), cos.shape[1]
     heads = qkv.shape[1] // 3 // width
-    _rotate[(n,)](
-        qkv, cos, sin, qkv.shape[1], 2 * heads, width, power_of_2(2 * heads), power_of_2(width // 2), num_warps=4
-    )
+    constants = (2 * heads, width, power_of_2(2 * heads), power_of_2(width // 2))
+    _rotate((n, 1, 1), (qkv, cos, sin), (qkv.shape[1],), constants)
     q, k, v = qkv.view(n, 3, heads, width).unbind(1)
     return q, k, v
 
 
-@triton.jit(do_not_specialize=["height", "width"])
+@kernel("height", "width")
 def _patches(pixels, out, height, width, DEPTH: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     """One row of patches: pair, block row, block column, row and column inside the block of 2 x 2 patches."""
     i = tl.program_id(0)
@@ -191,11 +202,11 @@ def patch_rows(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     size = 768 * depth
     rows = frames // depth * (height // 16) * (width // 16)
     out = torch.empty(rows, size, dtype=dtype, device=pixels.device)
-    _patches[(rows,)](pixels, out, height, width, depth, size, power_of_2(size), num_warps=4)
+    _patches((rows, 1, 1), (pixels, out), (), (depth, size, power_of_2(size)), varying=(height, width))
     return out
 
 
-@triton.jit
+@kernel()
 def _place(x, table, index, weight, out, E: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
@@ -214,5 +225,5 @@ def place_rows(x: Tensor, table: Tensor, index: Tensor, weight: Tensor) -> Tenso
     """See `fused.place_rows`. Bytes: 4 N E in bf16 (the table stays in L2); 4,096 rows of 1024: 16.8 MB, 3.9 us."""
     assert x.is_contiguous(), "the rows must be in one piece"
     out = torch.empty_like(x)
-    _place[(len(x),)](x, table, index, weight, out, x.shape[1], power_of_2(x.shape[1]), num_warps=4)
+    _place((len(x), 1, 1), (x, table, index, weight, out), (), (x.shape[1], power_of_2(x.shape[1])))
     return out
