@@ -20,9 +20,9 @@ def test_norm_and_rotation_reach_queries_and_caches() -> None:
     out = fused.qk_norm_rope_store(qkv, qw, kw, cos, sin, 1e-6, *caches, slots)
     q, k, v = reference.qk_norm_rope(qkv, qw, kw, cos, sin, 1e-6, 2)
     paged.store_kv(k, v, *expected, slots)
-    assert torch.equal(out, q)
+    torch.testing.assert_close(out, q)
     for cache, twin in zip(caches, expected, strict=True):
-        assert torch.equal(cache, twin)
+        torch.testing.assert_close(cache, twin)
 
 
 def test_rows_are_added_in_place_and_negative_ones_left_out() -> None:

@@ -9,6 +9,8 @@ into their inputs (said where they do), so none is for training. On an accelerat
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,9 +36,28 @@ def qk_norm_rope_store(
     slots: Tensor,
 ) -> Tensor:
     """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D] by qk_norm_rope; keys and values go to their slots in the caches."""
-    q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, cos, sin, eps, k_cache.shape[2])
-    paged.store_kv(k, v, k_cache, v_cache, slots)
-    return q
+    num_kv_heads, width = k_cache.shape[2:]
+    rows = qkv.view(len(qkv), -1, width)
+    heads = rows.shape[1] - 2 * num_kv_heads, num_kv_heads
+    # Queries and keys go as one tensor: with few rows each call costs more than what it computes.
+    x, values = rows.split_with_sizes((sum(heads), num_kv_heads), 1)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    x = (x * torch.addcmul(_constant(eps, x.device), size, size, value=1 / width).rsqrt_()).to(x.dtype)
+    queries, keys = x.split_with_sizes(heads, 1)
+    queries.mul_(q_weight)
+    keys.mul_(k_weight)
+    first, second = x.chunk(2, dim=-1)
+    x = torch.addcmul(x * cos.unsqueeze(1), torch.cat((second.neg(), first), dim=-1), sin.unsqueeze(1))
+    queries, keys = x.split_with_sizes(heads, 1)
+    paged.store_kv(keys, values, k_cache, v_cache, slots)
+    return queries
+
+
+@lru_cache(maxsize=16)
+def _constant(value: float, device: torch.device) -> Tensor:
+    """A number on the device: given as such, each call that takes it would make a tensor of it first."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, device=device)
 
 
 def add_rows_(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:

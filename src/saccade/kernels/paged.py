@@ -26,8 +26,9 @@ longer ones the copies that padding needs."""
 
 def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
     """Write k, v [N, Hk, D] into k_cache, v_cache [num_blocks, block_size, Hk, D] at slots int64 [N], in place."""
-    k_cache.view(-1, *k_cache.shape[2:]).index_copy_(0, slots, k)
-    v_cache.view(-1, *v_cache.shape[2:]).index_copy_(0, slots, v)
+    heads, width = k.shape[1:]
+    k_cache.view(-1, heads, width).index_copy_(0, slots, k)
+    v_cache.view(-1, heads, width).index_copy_(0, slots, v)
 
 
 def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch) -> Tensor:
@@ -48,10 +49,7 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
         )
         return torch.cat((out, _padded(q[d:], k_cache, v_cache, rest)))
     if batch.first_row is not None:
-        keys, values = (
-            cache.flatten(0, 1).narrow(0, batch.first_row, batch.max_context) for cache in (k_cache, v_cache)
-        )
-        return causal_attention(q, keys, values)
+        return _alone(q, k_cache, v_cache, batch.first_row, batch.max_context)
     lengths: list[int] = batch.context_lens.tolist()
     if len(lengths) == 1 and lengths[0]:
         return causal_attention(q, *_rows(k_cache, v_cache, batch.block_tables[0], lengths[0]))
@@ -69,6 +67,20 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
         longest = max(lengths[s] for s in group)
         out[rows] = _decode(q[rows], k_cache, v_cache, batch.block_tables[group], batch.context_lens[group], longest)
     return out
+
+
+def _alone(q: Tensor, k_cache: Tensor, v_cache: Tensor, first: int, length: int) -> Tensor:
+    """Attention of one sequence whose `length` keys lie in a row from slot `first` on, read where they are."""
+    _, _, heads, width = k_cache.shape
+    if len(q) > 1:
+        keys, values = (cache.flatten(0, 1).narrow(0, first, length) for cache in (k_cache, v_cache))
+        return causal_attention(q, keys, values)
+    # One row, which is decoding: as few calls as there can be.
+    shape, strides, at = (1, heads, length, width), (0, width, heads * width, 1), first * heads * width
+    keys = k_cache.as_strided(shape, strides, k_cache.storage_offset() + at)
+    values = v_cache.as_strided(shape, strides, v_cache.storage_offset() + at)
+    out = F.scaled_dot_product_attention(q.view(1, heads, -1, width), keys, values)
+    return out.view(1, -1, width)
 
 
 def _about_equal(sequences: list[int], lengths: list[int], block_size: int) -> Iterable[list[int]]:

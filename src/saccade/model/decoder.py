@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from saccade.kernels import Ops
 from saccade.model.config import TextConfig
 from saccade.model.moe import Experts
+from saccade.model.parts import part
 from saccade.model.rope import decoder_rotary
 
 
@@ -33,17 +34,11 @@ class Attend(Protocol):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis."""
+    """The weight [width] of a root-mean-square norm; the ops apply it on their way."""
 
-    def __init__(self, width: int, eps: float, ops: Ops) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-        self.ops = ops
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., width] -> the same shape."""
-        return self.ops.rms_norm(x, self.weight, self.eps)
 
 
 class MLP(nn.Module):
@@ -67,27 +62,29 @@ class DecoderLayer(nn.Module):
         self.eps = config.rms_norm_eps
         self.num_kv_heads, head_dim = config.num_key_value_heads, config.head_dim
         heads = config.num_attention_heads + 2 * self.num_kv_heads
-        self.input_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
+        self.input_layernorm = RMSNorm(config.hidden_size)
         self.qkv_proj = nn.Linear(config.hidden_size, heads * head_dim, bias=False)
-        self.q_norm = RMSNorm(head_dim, self.eps, ops)
-        self.k_norm = RMSNorm(head_dim, self.eps, ops)
+        self.q_norm = RMSNorm(head_dim)
+        self.k_norm = RMSNorm(head_dim)
         self.o_proj = nn.Linear(config.num_attention_heads * head_dim, config.hidden_size, bias=False)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, self.eps, ops)
-        self.mlp: MLP | Experts = Experts(config, ops) if config.is_sparse(index) else MLP(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size)
+        self.mlp = Experts(config, ops) if config.is_sparse(index) else MLP(config)
 
     def qkv(self, x: Tensor) -> Tensor:
         """x [N, E] -> [N, (Hq + 2 Hk) D]: queries, keys and values, none of them normed or rotated yet."""
-        return self.ops.norm_linear(x, self.input_layernorm.weight, self.eps, self.qkv_proj.weight)
+        norm, weight = part(self, "input_layernorm")["weight"], part(self, "qkv_proj")["weight"]
+        return self.ops.norm_linear(x, norm, self.eps, weight)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """x [N, E] (what went into qkv) and attended [N, Hq, D] -> the layer's output [N, E]."""
-        ops, mlp, norm = self.ops, self.mlp, self.post_attention_layernorm.weight
-        x = ops.linear_add(attended.flatten(1), self.o_proj.weight, x)
-        if isinstance(mlp, Experts):
-            out: Tensor = x + mlp(ops.rms_norm(x, norm, self.eps))
-            return out
-        inner = ops.norm_gate_up(x, norm, self.eps, mlp.gate_up_proj.weight)
-        return ops.linear_add(inner, mlp.down_proj.weight, x)
+        ops, norm = self.ops, part(self, "post_attention_layernorm")["weight"]
+        x = ops.linear_add(attended.flatten(1), part(self, "o_proj")["weight"], x)
+        mlp = self._modules["mlp"]
+        if isinstance(mlp, MLP):
+            inner = ops.norm_gate_up(x, norm, self.eps, part(mlp, "gate_up_proj")["weight"])
+            return ops.linear_add(inner, part(mlp, "down_proj")["weight"], x)
+        out: Tensor = x + self.mlp(ops.rms_norm(x, norm, self.eps))
+        return out
 
 
 class Decoder(nn.Module):
@@ -99,7 +96,7 @@ class Decoder(nn.Module):
         self.ops = ops
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, i, ops) for i in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, ops)
+        self.norm = RMSNorm(config.hidden_size)
         self.lm_head = (
             None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
@@ -122,7 +119,8 @@ class Decoder(nn.Module):
         """
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x = layer.finish(x, attend(i, layer.qkv(x), layer.q_norm.weight, layer.k_norm.weight))
+            weights = part(layer, "q_norm")["weight"], part(layer, "k_norm")["weight"]
+            x = layer.finish(x, attend(i, layer.qkv(x), *weights))
             if deepstack is not None and rows is not None and i < deepstack.shape[0]:
                 x = self.ops.add_rows_(x, rows, deepstack[i])
         return x
@@ -130,4 +128,4 @@ class Decoder(nn.Module):
     def head(self, x: Tensor) -> Tensor:
         """x [N, E] of `forward` -> logits [N, V] in the model's type: the final norm and the head."""
         weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return self.ops.norm_linear(x, self.norm.weight, self.norm.eps, weight)
+        return self.ops.norm_linear(x, self.norm.weight, self.config.rms_norm_eps, weight)

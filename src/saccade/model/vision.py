@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from saccade.kernels import Ops
 from saccade.model.config import MERGE, PATCH, VisionConfig
+from saccade.model.parts import part
 from saccade.model.rope import vision_rotary
 from saccade.types import Grid
 
@@ -135,19 +136,21 @@ class VisionBlock(nn.Module):
     def qkv(self, x: Tensor, pending: Tensor | None, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x [N, D] and what is still to be added to it (`pending` of the block before, if any), cos and sin fp32
         [N, d] -> (x with that added, q, k, v [N, h, d]); q and k rotated."""
+        norm, proj = part(self, "norm1"), part(self, "qkv_proj")
         if pending is None:
-            normed = self.ops.layer_norm(x, self.norm1.weight, self.norm1.bias, EPS)
+            normed = self.ops.layer_norm(x, norm["weight"], norm["bias"], EPS)
         else:
-            normed, x = self.ops.add_layer_norm(pending, x, self.norm1.weight, self.norm1.bias, EPS)
-        return (x, *self.ops.rope_2d(self.qkv_proj(normed), cos, sin))
+            normed, x = self.ops.add_layer_norm(pending, x, norm["weight"], norm["bias"], EPS)
+        return (x, *self.ops.rope_2d(F.linear(normed, proj["weight"], proj["bias"]), cos, sin))
 
     def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, D] (the first that qkv gave) and attended [N, h, d] -> (x, pending) [N, D] each, whose sum is the
         block's output: the norm of the next block adds them on its way."""
-        ops, fc1 = self.ops, self.linear_fc1
-        normed, x = ops.add_layer_norm(self.proj(attended.flatten(1)), x, self.norm2.weight, self.norm2.bias, EPS)
-        inner = ops.linear_gelu(normed.to(fc1.weight.dtype), fc1.weight, fc1.bias)
-        return x, self.linear_fc2(inner).to(x.dtype)
+        proj, norm, fc1, fc2 = (part(self, name) for name in ("proj", "norm2", "linear_fc1", "linear_fc2"))
+        more = F.linear(attended.flatten(1), proj["weight"], proj["bias"])
+        normed, x = self.ops.add_layer_norm(more, x, norm["weight"], norm["bias"], EPS)
+        inner = self.ops.linear_gelu(normed.to(fc1["weight"].dtype), fc1["weight"], fc1["bias"])
+        return x, F.linear(inner, fc2["weight"], fc2["bias"]).to(x.dtype)
 
 
 class Merger(nn.Module):

@@ -159,8 +159,9 @@ def _allocate(model: Qwen3VL, dtype: torch.dtype, device: torch.device) -> None:
     model.to_empty(device=device)
     if device.type == "cpu" and dtype == torch.float32:
         for part in model.language.modules():
-            if isinstance(part, nn.Linear):
-                # Column by column in memory: a product with one row, which is decoding, reads it faster (docs/log.md).
+            if isinstance(part, nn.Linear) and part.out_features >= part.in_features:
+                # Column by column in memory: a product with one row, which is decoding, reads it faster unless its
+                # columns are short (docs/log.md).
                 part.weight.data = torch.empty_like(part.weight.t(), memory_format=torch.contiguous_format).t()
 
 
