@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,10 +97,6 @@ class Bench:
 
     def draw(self, *shape: int, std: float = 1.0) -> Tensor:
         return torch.empty(*shape, dtype=self.dtype, device=self.device).normal_(0, std)
-
-    @property
-    def hopper(self) -> bool:
-        return self.device != "cpu" and torch.cuda.get_device_capability()[0] >= 9
 
     def copies(self, size: float) -> int:
         """How many sets of inputs of `size` bytes exceed the L2 cache four times."""
@@ -179,39 +174,22 @@ def ceilings(device: str) -> tuple[float, float]:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 ONE_ROW = (
-    stream.Tile(8, 512, 4, 1, unroll=4),
-    stream.Tile(4, 512, 4, 1, unroll=4),
-    stream.Tile(4, 1024, 4, 1, unroll=2),
-    stream.Tile(16, 256, 4, 1, unroll=4),
-    stream.Tile(8, 512, 4, 1, unroll=2),
-    stream.Tile(8, 512, 8, 1, unroll=4),
-    stream.Tile(8, 512, 4, 3),
-    stream.Tile(4, 1024, 4, 3),
     stream.Tile(16, 256, 4, 5),
-    stream.Tile(8, 512, 4, 1, splits=2, unroll=2),
-    stream.Tile(4, 512, 4, 1, unroll=4, early=True),
+    stream.Tile(8, 512, 4, 3),
+    stream.Tile(8, 512, 4, 4),
+    stream.Tile(4, 1024, 4, 3),
 )
-FEW_ROWS = (
-    stream.Tile(16, 256, 2, 4),
-    stream.Tile(16, 256, 4, 4),
-    stream.Tile(16, 256, 2, 4, splits=2),
-    stream.Tile(16, 256, 4, 4, splits=4),
-    stream.Tile(16, 128, 1, 6),
-    stream.Tile(16, 512, 4, 3),
-    stream.Tile(32, 256, 4, 4),
-    stream.Tile(64, 128, 4, 5),
-    stream.Tile(64, 128, 4, 5, splits=2),
-)
+FEW_ROWS = (stream.Tile(64, 128, 4, 5), stream.Tile(64, 128, 4, 5, splits=2))
 
 
 def label(tile: object) -> str:
     """The fields of a tile that are set, by their first letters (x for splits)."""
     letters = {"splits": "x"}
     return " ".join(
-        f"{letters.get(name, name[0])}{int(value)}"
+        f"{letters.get(name, name[0])}{value}"
         for name, value in asdict(tile).items()  # type: ignore[call-overload]
-        if value not in (False, 0) and (name, value) not in (("splits", 1), ("unroll", 1), ("joined", True))
-    ) + (" apart" if getattr(tile, "joined", True) is False else "")
+        if value and (name, value) != ("splits", 1)
+    )
 
 
 def streams(bench: Bench, model: str, m: Shape, name: str) -> Iterator[Row]:
@@ -229,26 +207,29 @@ def streams(bench: Bench, model: str, m: Shape, name: str) -> Iterator[Row]:
     norm = bench.draw(inner)
     twin: Callable[..., Tensor]
     fast: Callable[..., Tensor]
-    for n in (1, 4, 8, 16):
+    chosen: Callable[..., Tensor]
+    for n in (1, 8):
         x, r = bench.draw(n, inner), bench.draw(n, outputs)
         if kind == "add":
-            twin, fast, args = fused.linear_add, stream.linear_add, lambda w, x=x, r=r: (x, w, r)
+            twin, fast, chosen = fused.linear_add, stream.linear_add, products.linear_add
+            args = lambda w, x=x, r=r: (x, w, r)  # noqa: E731
             cublas = lambda i, x=x, r=r: torch.addmm(r, x, weights[i].t(), out=r)  # noqa: E731
         elif kind == "gate":
-            twin, fast, args = fused.norm_gate_up, stream.norm_gate_up, lambda w, x=x: (x, norm, 1e-6, w)
+            twin, fast, chosen = fused.norm_gate_up, stream.norm_gate_up, products.norm_gate_up
+            args = lambda w, x=x: (x, norm, 1e-6, w)  # noqa: E731
             cublas = lambda i, x=x: pointwise.silu_mul(F.linear(pointwise.rms_norm(x, norm, 1e-6), weights[i]))  # noqa: E731
         else:
-            twin, fast, args = fused.norm_linear, stream.norm_linear, lambda w, x=x: (x, norm, 1e-6, w)
+            twin, fast, chosen = fused.norm_linear, stream.norm_linear, products.norm_linear
+            args = lambda w, x=x: (x, norm, 1e-6, w)  # noqa: E731
             cublas = lambda i, x=x: F.linear(pointwise.rms_norm(x, norm, 1e-6), weights[i])  # noqa: E731
         truth = twin(*(a.float() if isinstance(a, Tensor) else a for a in args(weights[0])))
         variants: dict[str, Callable[[int], object]] = {
             "cuBLAS, product alone": lambda i, x=x: F.linear(x, weights[i]),
             "twin": lambda i, args=args: twin(*args(weights[i])),
-            "default": lambda i, args=args: fast(*args(weights[i])),
+            "default": lambda i, args=args: chosen(*args(weights[i])),
         }
         for tile in ONE_ROW if n == 1 else FEW_ROWS:
-            if not tile.early or bench.hopper:
-                variants[label(tile)] = lambda i, args=args, tile=tile: fast(*args(weights[i]), tile=tile)
+            variants[label(tile)] = lambda i, args=args, tile=tile: fast(*args(weights[i]), tile=tile)
         variants["cuBLAS and kernels"] = cublas  # the last: it adds into its residual
         head = (f"stream {name}", model, f"{n} rows")
         yield from bench.race(head, moved, moved * n, sets, lambda t=truth: t, variants)
@@ -322,19 +303,18 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         variants: dict[str, Callable[[int], object]] = {"default": call}
         if n == 1:
             tiles = tuple(
-                attention.Tile(keys=keys, stages=stages, parts=parts, warps=warps, joined=joined)
-                for keys, stages, parts, warps, joined in (
-                    (64, 3, 1, 4, True), (64, 3, 2, 4, True), (64, 3, 4, 4, True), (64, 3, 8, 4, True),
-                    (64, 3, 16, 4, True), (64, 5, 4, 4, True), (64, 3, 32, 4, True), (64, 3, 16, 4, False),
-                    (32, 4, 16, 2, True), (32, 4, 32, 2, True), (128, 3, 8, 4, True), (128, 3, 2, 8, True),
+                attention.Tile(keys=keys, stages=stages, parts=parts, warps=warps)
+                for keys, stages, parts, warps in (
+                    (64, 3, 1, 4), (64, 3, 2, 4), (64, 3, 4, 4), (64, 3, 8, 4), (64, 3, 16, 4), (64, 3, 32, 4),
+                    (64, 3, 64, 4), (64, 2, 2, 4), (64, 4, 4, 4), (32, 3, 32, 2), (32, 3, 64, 2), (128, 2, 16, 4),
                 )
             )  # fmt: skip
         else:
             tiles = tuple(
                 attention.Tile(rows=rows, keys=keys, warps=warps, stages=stages)
                 for rows, keys, warps, stages in (
-                    (128, 64, 8, 2), (128, 64, 8, 3), (128, 64, 8, 4), (64, 64, 4, 2), (64, 64, 4, 3), (128, 128, 8, 2),
-                    (64, 128, 4, 2), (128, 64, 4, 3), (32, 64, 4, 3),
+                    (64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 4, 2), (64, 128, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3),
+                    (128, 128, 8, 2), (128, 64, 4, 2), (64, 32, 4, 4),
                 )
             )  # fmt: skip
         variants |= {
@@ -342,6 +322,14 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         }
         if n == 1 or n == context:
             variants["SDPA over dense keys"] = library
+        if n == context and s == 1:
+            rows_of = (batch.block_tables[0].long()[:, None] * 16 + torch.arange(16, device=bench.device)).flatten()[:n]
+
+            def gathered(i: int, query: Tensor = query, caches: list[Tensor] = caches, at: Tensor = rows_of) -> Tensor:
+                k, v = caches[i].flatten(1, 2).index_select(1, at).transpose(1, 2)[:, None].unbind()
+                return F.scaled_dot_product_attention(query, k, v, is_causal=True, enable_gqa=True)[0].transpose(0, 1)
+
+            variants["gathered, SDPA"] = gathered
         if s * n * context < 1 << 20:
             variants["twin"] = lambda i, q=q, c=caches, b=batch: paged.paged_attention(q, *c[i].unbind(), b)
         wide = [cache.float() for cache in caches[0].unbind()]
@@ -474,17 +462,7 @@ def towers(bench: Bench, model: str, _: Shape) -> Iterator[Row]:
                 for name, b in backends.items()
             },
         }
-        for cut in (
-            (128, 64, 8, 3),
-            (128, 64, 4, 3),
-            (128, 128, 8, 2),
-            (128, 128, 8, 3),
-            (64, 64, 4, 3),
-            (128, 64, 8, 2),
-            (128, 64, 8, 4),
-            (64, 128, 4, 2),
-            (128, 32, 4, 4),
-        ):
+        for cut in ((128, 64, 8, 3), (128, 64, 4, 3), (128, 64, 4, 2), (64, 64, 4, 3)):
             tile = vision.Tile(*cut)
             variants[label(tile)] = lambda i, x=split, cu=cu, m=length, tile=tile: vision.segment_attention(
                 *x[i], cu, m, tile=tile
@@ -572,25 +550,6 @@ def samplers(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def early_ops(ops: Ops) -> Ops:
-    """The same with programmatic dependent launch of every kernel that knows it."""
-
-    def streamed(op: Callable[..., Tensor], gate: bool, *args: Any) -> Tensor:
-        weight = args[1] if op is stream.linear_add else args[3]
-        outputs = weight.shape[0] // 2 if gate else weight.shape[0]
-        tile = stream.default_tile(len(args[0]), outputs, weight.shape[1], gate=gate)
-        return op(*args, tile=replace(tile, early=True))
-
-    return replace(
-        ops,
-        norm_linear=partial(streamed, stream.norm_linear, False),
-        norm_gate_up=partial(streamed, stream.norm_gate_up, True),
-        linear_add=partial(streamed, stream.linear_add, False),
-        qk_norm_rope_store=partial(pointwise.qk_norm_rope_store, early=True),
-        paged_attention=partial(attention.paged_attention, tile=replace(attention.DECODE, early=True)),
-    )
-
-
 def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     """A whole decode step of one sequence or more with 1,620 keys, from the first norm to the id."""
     eps, context = 1e-6, 70 if bench.device == "cpu" else 1620
@@ -599,7 +558,7 @@ def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     head = bench.draw(m.vocabulary, m.width, std=0.02)
     norm, qw, kw = bench.draw(m.width), bench.draw(m.head_dim), bench.draw(m.head_dim)
     plain, fast = select("cuda", fused=False), select("cuda")
-    for s in (1, 3) if bench.device == "cpu" else (1, 8, 16, 32):
+    for s in (1, 3) if bench.device == "cpu" else (1, 8, 32):
         batch, num_blocks = batch_of(bench, s, 1, context)
         batch.slots.copy_(batch.block_tables[:, -1].long() * 16 + (context - 1) % 16)
         caches = [bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind() for _ in range(m.layers)]
@@ -623,8 +582,6 @@ def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
             "plain": partial(step, ops=plain),
             "default": partial(step, ops=fast),
         }
-        if bench.hopper and s <= stream.MOST_ROWS:
-            variants["early launch"] = partial(step, ops=early_ops(fast))
         truth = step(0, plain)
         yield from bench.race(("step", model, f"{s} x {context}"), moved, weights * s, 1, lambda t=truth: t, variants)
 
@@ -642,7 +599,15 @@ def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     many, _ = batch_of(bench, 1, 40, 100)
     caches = bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind()
     q = bench.draw(40, m.heads, m.head_dim)
+    tensors, block = (x, x, norm, norm, r, r), 1 << (m.width - 1).bit_length()
+    numbers, constants = (m.width, eps), (m.width, block, False, False)
+    plain = (*tensors, *numbers, *constants)
+    picture = bench.draw(64, 3, 2, 16).unbind(1)
+    bounds = {name: torch.tensor(at, device=bench.device, dtype=torch.int32)
+              for name, at in (("equal", [0, 32, 64]), ("unequal", [0, 24, 64]))}  # fmt: skip
     calls: dict[str, Callable[[], object]] = {
+        "launch, Triton's": lambda: pointwise._norm_row.jitted[(40, 1, 1)](*plain, num_warps=4),
+        "launch, remembered": lambda: pointwise._norm_row((40, 1, 1), tensors, numbers, constants, warps=4),
         "torch.empty": lambda: torch.empty(40, 64, dtype=bench.dtype, device=bench.device),
         "add, torch": lambda: x + r,
         "rms_norm": lambda: ops.rms_norm(x, norm, eps),
@@ -652,6 +617,8 @@ def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         "qk_norm_rope_store": lambda: ops.qk_norm_rope_store(qkv, qw, kw, cos, sin, eps, *caches, many.slots),
         "paged_attention, decode": lambda: ops.paged_attention(q[:1], *caches, one),
         "paged_attention, prefill": lambda: ops.paged_attention(q, *caches, many),
+        "segment_attention, equal": lambda: ops.segment_attention(*picture, bounds["equal"], 32),
+        "segment_attention, unequal": lambda: ops.segment_attention(*picture, bounds["unequal"], 40),
     }
     for name, call in calls.items():
         call()
@@ -667,6 +634,17 @@ def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
                 call()
             times.append((time.perf_counter() - start) / count)
         yield Row("host", model, name, "default", 0.0, 0.0, 0.0, time_us=statistics.median(times) * 1e6)
+    if not bench.warm:  # torch may plan anew for each size of picture
+        for width in (64, 72):
+            times = []
+            for n in (112, 240, 496, 1008, 2032) if bench.device != "cpu" else (48,):
+                qkv = bench.draw(n, 3, 16, width).unbind(1)
+                cu = torch.tensor([0, n], device=bench.device, dtype=torch.int32)
+                start = time.perf_counter()
+                ops.segment_attention(*qkv, cu, n)
+                times.append(time.perf_counter() - start)
+            name = f"segment_attention {width}, new size"
+            yield Row("host", model, name, "default", 0.0, 0.0, 0.0, time_us=statistics.median(times) * 1e6)
 
 
 GROUPS = {

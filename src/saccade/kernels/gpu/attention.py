@@ -236,9 +236,9 @@ def paged_attention(
     Prefill of n rows on m keys, operations: 4 Hq D n (m - n / 2); n = m = 1536, Hq = 16, D = 128: 9.7 GFLOP, 12 us at
     800 TFLOP/s; Hq = 32: 24 us.
     """
-    num_rows, num_heads, width = q.shape
+    num_heads, width = q.shape[1:]
     assert q.stride(1) == width, "heads must lie side by side"
-    out = torch.empty(num_rows, num_heads, width, dtype=q.dtype, device=q.device)
+    out = torch.empty_like(q)
     decodes, sequences = batch.num_decodes, len(batch.context_lens)
     if decodes:
         _launch_decode(q, k_cache, v_cache, batch, out, tile or (EXACT if q.dtype == torch.float32 else DECODE))

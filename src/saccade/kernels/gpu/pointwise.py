@@ -49,7 +49,7 @@ def _norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | Non
     width = x.shape[-1]
     rows = x if x.dim() == 2 else x.reshape(-1, width)
     assert residual is None or residual.is_contiguous(), "the residual must be in one piece"
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    out = torch.empty_like(rows)
     total = out if residual is None else torch.empty_like(out)
     block = power_of_2(width)
     _norm_row(
@@ -59,7 +59,7 @@ def _norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | Non
         (width, block, residual is not None, bias is not None),
         warps=min(max(block // 512, 1), 8),
     )
-    return out, total
+    return (out, total) if x.dim() == 2 else (out.view(x.shape), total.view(x.shape))
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -141,7 +141,7 @@ def qk_norm_rope_store(
     total = qkv.shape[1] // width
     num_heads = total - 2 * num_kv_heads
     assert cos.is_contiguous(), "the tables must be in one piece"
-    out = torch.empty(len(qkv), num_heads, width, dtype=qkv.dtype, device=qkv.device)
+    out = qkv.new_empty(len(qkv), num_heads, width)
     heads = heads or (1 if len(qkv) <= FEW_ROWS else 16)
     _norm_rope_store(
         (len(qkv), -(-total // heads), 1),
@@ -169,7 +169,7 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     """See `reference.silu_mul`. Bytes: 6 N F in bf16; 1,536 rows, F = 6144: 56.6 MB, 13.2 us; F = 9728: 20.9 us."""
     width = gate_up.shape[-1] // 2
     rows = gate_up if gate_up.dim() == 2 else gate_up.reshape(-1, 2 * width)
-    out = torch.empty(len(rows), width, dtype=gate_up.dtype, device=gate_up.device)
+    out = gate_up.new_empty(len(rows), width)
     block = min(power_of_2(width), 1024)
     _silu_mul((len(rows), -(-width // block), 1), (rows, out), (rows.stride(0),), (width, block))
     return out if gate_up.dim() == 2 else out.view(*gate_up.shape[:-1], width)

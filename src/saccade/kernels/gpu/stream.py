@@ -175,7 +175,7 @@ def _product(
     assert weight.is_contiguous(), "weight must be in one piece"
     tile = tile or default_tile(rows, outputs, inner, norm=norm_weight is not None)
     wide = 1 if rows == 1 else MOST_ROWS
-    out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
+    out = x.new_empty(rows, outputs)
     tiles = -(-outputs // tile.outputs)
     assert tile.splits == 1 or tiles <= COUNT, "more tiles than tickets"
     partial = out

@@ -135,7 +135,7 @@ def segment_attention(
     wide = 1 << width.bit_length() - 1
     rest = 0 if wide == width else max(16, power_of_2(width - wide))
     tile = tile or (EXACT if q.dtype == torch.float32 else RAGGED if rest else TILE)
-    out = torch.empty(num_rows, num_heads, width, dtype=q.dtype, device=q.device)
+    out = q.new_empty(num_rows, num_heads, width)
     _segment(
         (-(-max_seqlen // tile.rows), num_heads, num_segments),
         (q, k, v, cu_seqlens, out),
