@@ -147,7 +147,7 @@ def test_memory_stays_inside_its_plan() -> None:
     model = made(torch.bfloat16)
     engine = Engine(model, stop_ids=(), options=EngineOptions(**SMALL))
     torch.cuda.reset_peak_memory_stats()
-    run(engine, [*requests(), ask(50, 10, 1, side=1600), ask(51, 10, 7, side=640)], 1)
+    run(engine, [*requests(), ask(50, 10, 1, side=1280), ask(51, 10, 4, side=640)], 1)
     plan = engine.memory
     assert torch.cuda.max_memory_allocated() - before <= plan.weights + plan.kv + plan.features + plan.activations
     assert not engine.stats().kv_blocks_used

@@ -14,8 +14,8 @@ from saccade.model.weights import load
 def resolve_device(name: str) -> torch.device:
     """The device of a setting. Raises SettingsError when this machine has none of that name."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device("cuda:0" if name == "cuda" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
             f"There is no device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use.",

@@ -58,6 +58,7 @@ def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, on_ready: 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=drain_seconds,
+        timeout_keep_alive=75,  # Longer than a client thinks: one that sends on a connection just closed sees an error.
     )
     caught: list[int] = []
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -11,7 +11,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from saccade.kernels import reference
 from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import power_of_2
 
@@ -123,15 +122,13 @@ def segment_attention(
 ) -> Tensor:
     """See `reference.segment_attention`; q, k, v may be slices of wider rows, their heads side by side.
 
-    Segments of one length go through torch, whose cuDNN kernel is faster (bf16, 4,096 patches of 16 heads: 150 us
-    instead of 167 at 64, 217 instead of 223 at 72; 8 x 1024: 83 and 119 instead of 94 and 129), unless a `tile` is
-    named. Operations: 4 H d n^2 a segment of n patches; 4,096 patches, 16 heads of 64: 68.7 GFLOP, 86 us at 800
-    TFLOP/s; heads of 72: 77.3 GFLOP, 97 us.
+    torch's cuDNN kernel is a little faster (bf16, 4,096 patches of 16 heads: 150 us instead of 167 at 64, 217 instead
+    of 223 at 72), but plans for 70 ms at each picture size that it has not seen, while everything waits. Operations:
+    4 H d n^2 a segment of n patches; 4,096 patches, 16 heads of 64: 68.7 GFLOP, 86 us at 800 TFLOP/s; heads of 72:
+    77.3 GFLOP, 97 us.
     """
     num_rows, num_heads, width = q.shape
     num_segments = len(cu_seqlens) - 1
-    if tile is None and num_segments * max_seqlen == num_rows:
-        return reference.segment_attention(q, k, v, cu_seqlens, max_seqlen)
     wide = 1 << width.bit_length() - 1
     rest = 0 if wide == width else max(16, power_of_2(width - wide))
     tile = tile or (EXACT if q.dtype == torch.float32 else RAGGED if rest else TILE)
