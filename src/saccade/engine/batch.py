@@ -92,12 +92,14 @@ class Slots:
     """What the host knows of each slot: block table, positions of the prompt, and the delta of what follows it. There
     is one slot more than sequences may run; it belongs to nobody."""
 
-    def __init__(self, max_running: int, max_context: int, device: torch.device) -> None:
+    def __init__(self, max_running: int, max_context: int, device: torch.device, *, least_context: int = 0) -> None:
+        """`least_context`: what layouts say at least, so that kernels cut their work alike in steps of all lengths."""
         # One block more than the context: a sequence that has just ended there may have one more row under way.
         self._tables = np.zeros((max_running + 1, max_context // BLOCK + 2), dtype=np.int32)
         self.tables = torch.from_numpy(self._tables).to(device)
         """int32 [slots, blocks]: the same on the device; on a CPU the same memory."""
         self.nobody = max_running
+        self._least_context = least_context
         self._deltas = np.zeros(max_running + 1, dtype=np.int64)
         self._positions: list[IntArray | None] = [None] * max_running
         self._shared = [0] * max_running
@@ -137,8 +139,8 @@ class Slots:
         kv_slots = self._tables[slots[sequence], place // BLOCK].astype(np.int64) * BLOCK + place % BLOCK
         features = _features(plan, ends - lengths + (room.decodes - plan.num_decodes if room else 0))
         if room is None:
-            most = int(context.max())
-            blocks = self._tables[slots[0], : -(-most // BLOCK)] if len(rows) == 1 else None
+            most = max(int(context.max()), self._least_context)
+            blocks = self._tables[slots[0], : -(-most // BLOCK)] if len(rows) == 1 and not self._least_context else None
             room = Layout(
                 num_rows, plan.num_decodes, len(rows), len(sampled), len(shown), int(lengths.max()), most,
                 int(blocks[0]) * BLOCK if blocks is not None and (blocks[1:] - blocks[:-1] == 1).all() else None,

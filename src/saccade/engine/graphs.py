@@ -31,6 +31,11 @@ MAX_CONTEXT = 65536
 """Tokens of the longest context; block tables of that width are copied on the device in each step."""
 
 
+def longest(max_context: int) -> int:
+    """Tokens of the longest context that a captured step can have."""
+    return min(max_context + BLOCK, MAX_CONTEXT)
+
+
 @dataclass(frozen=True, slots=True)
 class Passed:
     """What a forward pass leaves on the device, for P rows that give a token."""
@@ -47,7 +52,7 @@ class Graphs:
     """Every captured step, by its layout."""
 
     def __init__(self, max_running: int, max_context: int) -> None:
-        self._context = min(max_context + BLOCK, MAX_CONTEXT)
+        self._context = longest(max_context)
         self._decodes = _sizes(DECODES, max_running)
         self._mixed = _sizes(MIXED_DECODES, max_running)
         self._captured: dict[Layout, tuple[torch.cuda.CUDAGraph, Passed]] = {}

@@ -24,17 +24,19 @@ import torch
 from torch import Tensor
 
 from saccade.cache.blocks import BLOCK
+from saccade.engine.attend import PagedAttention
 from saccade.engine.batch import Layout, Packed, Slots, StepInputs, sampled_slots
-from saccade.engine.graphs import Graphs, Passed
+from saccade.engine.graphs import Graphs, Passed, longest
 from saccade.engine.plan import Admitted, EncodeSlice, EncodeUnit, Move, StepOutput, StepPlan
 from saccade.engine.request import EngineRequest
 from saccade.engine.sampler import Choice, Choices, Sampler, choose
 from saccade.engine.staging import Fetched, Staging
 from saccade.errors import SaccadeError
-from saccade.kernels import AttentionBatch, paged, prepare
+from saccade.kernels import paged, prepare
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import Encoding
 
+WARM_ROWS = (1088, 1280, 1536, 2048, 3072, 4096, 8192)
 NOT_FINITE = "The model produced no finite probabilities."
 
 
@@ -90,7 +92,8 @@ class Runner:
         self._num_valid_ids = num_valid_ids
         self._kv = _zeros(shape, model.dtype, self._device)
         self._keys, self._values = list(self._kv[0]), list(self._kv[1])
-        self._slots = Slots(max_running, max_context, self._device)
+        cuda = self._device.type == "cuda"
+        self._slots = Slots(max_running, max_context, self._device, least_context=longest(max_context) if cuda else 0)
         self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
         """The id sampled last in each slot."""
         self._samplers: list[Sampler | None] = [None] * max_running
@@ -103,14 +106,15 @@ class Runner:
         """Between two slices."""
         self._wipes = model.ops.paged_attention is paged.paged_attention
         """Plain attention reads rows behind the last key of a sequence with a weight of 0, and 0 times NaN is NaN."""
+        self._levels, self._width = 1 + len(model.visual.deepstack_mergers), text.hidden_size
         self._staging = Staging(self._device)
         self._angles = self._all_angles(max_context)
         self._graphs: Graphs | None = None
-        if self._device.type == "cuda":
+        if cuda:
             prepare(self._device)
-            self._warm()
             if graphs:
                 self._capture(Graphs(max_running, max_context))
+            self._warm()
 
     def add(self, request: EngineRequest) -> None:
         """Hold what plans will ask of this request: pixels, positions, sampling."""
@@ -281,7 +285,7 @@ class Runner:
                 x = torch.where((rows >= 0)[:, None], shown[0], x)
             else:
                 x = x.index_copy_(0, rows, shown[0])
-        attend = _PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
+        attend = PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
         hidden = language.forward(x, attend, deepstack, rows)
         logits = language.head(hidden.index_select(0, inputs.sampled_rows))
         if not len(logits):
@@ -292,28 +296,37 @@ class Runner:
 
     def _shown_parts(self, step: Packed) -> list[Tensor]:
         """Features [1+L, length, E] of each run of rows that show a picture; zeros for what was never encoded."""
-        levels, width = 1 + len(self._model.visual.deepstack_mergers), self._model.config.text.hidden_size
         parts = []
         for key, _, offset, length in step.features:
             features = self._features.get(key)
             if features is None:
                 features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._device)
-                parts.append(features.expand(levels, length, width))
+                parts.append(features.expand(self._levels, length, self._width))
             else:
                 parts.append(features[:, offset : offset + length])
         return parts
 
     @torch.inference_mode()
     def _warm(self) -> None:
-        """Encode an empty picture, so that the first one does not wait for kernels to be loaded."""
-        self._model.visual([torch.zeros(1, 1024, 1024, 3, dtype=torch.uint8, device=self._device)], [(1, 64, 64)])
+        """Run what no graph holds once with nothing in it, so that nobody waits while kernels are compiled or loaded:
+        pictures of some sizes, steps with many prompt rows, and any number of decode rows beside prompts."""
+        for side in (256, 512, 768, 1024, 1536):
+            picture = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self._device)
+            self._model.visual([picture], [(1, side // 16, side // 16)])
+        context = longest(self._slots.tables.shape[1] * BLOCK)
+        steps = [(0, rows) for rows in WARM_ROWS] + [(1 << n, 64) for n in range(self._slots.nobody.bit_length())]
+        for decodes, rows in steps:
+            n, s = decodes + rows, decodes + 1
+            layout = Layout(n, decodes, s, s, rows, rows, context)
+            packed = self._staging.send(self._slots.empty(layout))
+            shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
+            self._captured_step(packed, layout, shown if rows == n else None)
 
     @torch.inference_mode()
     def _capture(self, graphs: Graphs) -> None:
         """Every layout, reading its inputs where `Staging` puts them and features where `_forward` copies them."""
-        levels, width = 1 + len(self._model.visual.deepstack_mergers), self._model.config.text.hidden_size
         most = max(layout.rows for layout in graphs.layouts())
-        self._shown = torch.zeros(levels, most, width, dtype=self._model.dtype, device=self._device)
+        self._shown = torch.zeros(self._levels, most, self._width, dtype=self._model.dtype, device=self._device)
         for layout in graphs.layouts():
             packed = self._staging.send(self._slots.empty(layout))
             shown = self._shown[:, : layout.rows] if layout.feature_rows else None
@@ -347,30 +360,6 @@ class Runner:
         for _, after in launched.slices[-1:]:
             after.synchronize()
         return tuple(before.elapsed_time(after) for before, after in launched.slices)
-
-
-class _PagedAttention:
-    """Attention of one step over all layers' blocks; see `Attend`."""
-
-    def __init__(
-        self,
-        model: Qwen3VL,
-        keys: list[Tensor],
-        values: list[Tensor],
-        cos: Tensor,
-        sin: Tensor,
-        batch: AttentionBatch,
-    ) -> None:
-        self._ops, self._eps = model.ops, model.config.text.rms_norm_eps
-        self._keys, self._values, self._batch = keys, values, batch
-        self._cos, self._sin = cos, sin
-
-    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
-        keys, values, batch = self._keys[index], self._values[index], self._batch
-        q = self._ops.qk_norm_rope_store(
-            qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots
-        )
-        return self._ops.paged_attention(q, keys, values, batch)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

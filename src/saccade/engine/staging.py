@@ -56,9 +56,11 @@ class Staging:
         return Fetched(host, event)
 
     def pixels(self, frames: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device) -> Tensor:
-        """Pixels on the device, by way of pinned memory."""
+        """Pixels on the device, by way of pinned memory unless they lie in it."""
         if not self._cuda:
             return torch.tensor(frames)
+        if frames.flags.writeable and (pinned := torch.from_numpy(frames)).is_pinned():
+            return pinned.to(device, non_blocking=True)
         host = torch.empty(frames.shape, dtype=torch.uint8, pin_memory=True)
         np.copyto(host.numpy(), frames)
         return host.to(device, non_blocking=True)
