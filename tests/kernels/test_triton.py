@@ -189,8 +189,9 @@ def test_place_rows(dtype: torch.dtype) -> None:
 def test_select_takes_fast_ops_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = [name for name in ops._fast() if getattr(ops.select("cuda"), name) is ops._fast()[name]]
     assert set(fast) == set(ops._fast()) - set(ops.SLOWER)
-    for other in (ops.select("cpu"), ops.select("cuda", fused=False)):
+    for other in (ops.select("cpu", fused=False), ops.select("cuda", fused=False)):
         assert all(getattr(other, name) is getattr(ops._plain(), name) for name in fast)
+    assert not {getattr(ops.select("cpu"), name) for name in fast} & set(ops._fast().values())
     monkeypatch.setattr(ops, "SLOWER", ("rms_norm",))
     assert ops.select("cuda").rms_norm is reference.rms_norm
     assert "rms_norm" in ops.explain(ops.select("cuda"))

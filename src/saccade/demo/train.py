@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from saccade.demo.pack import TASKS, Batch, Budget, Packer
 from saccade.demo.profile import StepProfiler
 from saccade.demo.step import Rates, Step
 from saccade.demo.world.sample import World
-from saccade.kernels import Ops, reference, select
+from saccade.kernels import Ops, select
 from saccade.model.config import ModelConfig
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.weights import load, save
@@ -128,8 +128,7 @@ class Schedule:
 
 def plain_ops() -> Ops:
     """Every op in plain torch, on any device: differentiable, and torch.compile fuses what lies between attentions."""
-    plain = {f.name: getattr(reference, f.name) for f in fields(Ops) if hasattr(reference, f.name)}
-    return replace(select("cpu"), **plain)
+    return select("cpu", fused=False)
 
 
 def initialise(model: Qwen3VL, seed: int) -> None:

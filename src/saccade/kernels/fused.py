@@ -37,7 +37,7 @@ def qk_norm_rope_store(
 ) -> Tensor:
     """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D] by qk_norm_rope; keys and values go to their slots in the caches."""
     num_kv_heads, width = k_cache.shape[2:]
-    rows = qkv.view(len(qkv), -1, width)
+    rows = qkv.view(qkv.shape[0], -1, width)
     heads = rows.shape[1] - 2 * num_kv_heads, num_kv_heads
     # Queries and keys go as one tensor: with few rows each call costs more than what it computes.
     x, values = rows.split_with_sizes((sum(heads), num_kv_heads), 1)
@@ -79,6 +79,11 @@ def norm_linear(x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> T
 def norm_gate_up(x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> Tensor:
     """x [N, K], norm_weight [K], weight [2F, K] -> silu_mul(rms_norm(x) @ weight^T) [N, F]."""
     return reference.silu_mul(norm_linear(x, norm_weight, eps, weight))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [N, K], weight [O, K], bias [O] -> x @ weight^T + bias."""
+    return F.linear(x, weight, bias)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

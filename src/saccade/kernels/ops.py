@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.kernels import fused, paged, reference
+from saccade.kernels import cpu, fused, paged, reference
 from saccade.kernels.batch import AttentionBatch
 
 
@@ -27,6 +27,7 @@ class Ops:
     experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     add_layer_norm: Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor]
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     gelu_erf: Callable[[Tensor], Tensor]
     rope_2d: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -45,17 +46,28 @@ SLOWER: tuple[str, ...] = ()
 
 
 def select(device: torch.device | str, *, fused: bool = True) -> Ops:
-    """The ops for a device: on CUDA the fast ones, which have no gradients and may write into their inputs where their
-    twins say so; elsewhere, and without `fused`, plain torch, with which a model can also be trained."""
+    """The ops for a device: the fast ones there are, which may write into their inputs where their twins say so, and
+    have no gradients on CUDA; without `fused` plain torch, with which a model can be trained anywhere."""
     kind = torch.device(device).type
     plain = _plain()
-    if kind != "cuda":
-        return replace(plain, reason=f"plain torch on {kind}")
     if not fused:
-        return replace(plain, reason="plain torch on cuda, as asked")
-    kept = f"; plain torch: {', '.join(SLOWER)}" if SLOWER else ""
-    chosen = {name: op for name, op in _fast().items() if name not in SLOWER}
-    return replace(plain, **chosen, reason=f"Triton and cuBLAS on cuda{kept}")
+        return replace(plain, reason=f"plain torch on {kind}, as asked")
+    if kind == "cuda":
+        kept = f"; plain torch: {', '.join(SLOWER)}" if SLOWER else ""
+        chosen = {name: op for name, op in _fast().items() if name not in SLOWER}
+        return replace(plain, **chosen, reason=f"Triton and cuBLAS on cuda{kept}")
+    if kind == "cpu" and cpu.available():
+        return replace(
+            plain,
+            norm_linear=cpu.norm_linear,
+            norm_gate_up=cpu.norm_gate_up,
+            linear_add=cpu.linear_add,
+            linear=cpu.linear,
+            linear_gelu=cpu.linear_gelu,
+            rope_2d=cpu.rope_2d,
+            reason="plain torch on cpu; oneDNN for many rows",
+        )
+    return replace(plain, reason=f"plain torch on {kind}")
 
 
 def prepare(device: torch.device | str) -> None:
@@ -78,6 +90,7 @@ def _plain() -> Ops:
         experts=reference.experts,
         layer_norm=reference.layer_norm,
         add_layer_norm=fused.add_layer_norm,
+        linear=fused.linear,
         linear_gelu=fused.linear_gelu,
         gelu_erf=reference.gelu_erf,
         rope_2d=reference.rope_2d,

@@ -72,7 +72,7 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
 def _alone(q: Tensor, k_cache: Tensor, v_cache: Tensor, first: int, length: int) -> Tensor:
     """Attention of one sequence whose `length` keys lie in a row from slot `first` on, read where they are."""
     _, _, heads, width = k_cache.shape
-    if len(q) > 1:
+    if q.shape[0] > 1:
         keys, values = (cache.flatten(0, 1).narrow(0, first, length) for cache in (k_cache, v_cache))
         return causal_attention(q, keys, values)
     # One row, which is decoding: as few calls as there can be.

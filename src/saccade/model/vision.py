@@ -141,16 +141,16 @@ class VisionBlock(nn.Module):
             normed = self.ops.layer_norm(x, norm["weight"], norm["bias"], EPS)
         else:
             normed, x = self.ops.add_layer_norm(pending, x, norm["weight"], norm["bias"], EPS)
-        return (x, *self.ops.rope_2d(F.linear(normed, proj["weight"], proj["bias"]), cos, sin))
+        return (x, *self.ops.rope_2d(self.ops.linear(normed, proj["weight"], proj["bias"]), cos, sin))
 
     def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, D] (the first that qkv gave) and attended [N, h, d] -> (x, pending) [N, D] each, whose sum is the
         block's output: the norm of the next block adds them on its way."""
         proj, norm, fc1, fc2 = (part(self, name) for name in ("proj", "norm2", "linear_fc1", "linear_fc2"))
-        more = F.linear(attended.flatten(1), proj["weight"], proj["bias"])
+        more = self.ops.linear(attended.flatten(1), proj["weight"], proj["bias"])
         normed, x = self.ops.add_layer_norm(more, x, norm["weight"], norm["bias"], EPS)
         inner = self.ops.linear_gelu(normed.to(fc1["weight"].dtype), fc1["weight"], fc1["bias"])
-        return x, F.linear(inner, fc2["weight"], fc2["bias"]).to(x.dtype)
+        return x, self.ops.linear(inner, fc2["weight"], fc2["bias"]).to(x.dtype)
 
 
 class Merger(nn.Module):
@@ -175,8 +175,8 @@ class Merger(nn.Module):
         if self.norm_after:
             x = x.view(-1, self.inner)
         x = self.ops.layer_norm(x, self.norm.weight, self.norm.bias, EPS).view(-1, self.inner)
-        out: Tensor = self.linear_fc2(self.ops.gelu_erf(self.linear_fc1(x)))
-        return out
+        inner = self.ops.gelu_erf(self.ops.linear(x, self.linear_fc1.weight, self.linear_fc1.bias))
+        return self.ops.linear(inner, self.linear_fc2.weight, self.linear_fc2.bias)
 
 
 class VisionTower(nn.Module):
