@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import fields
+from json.encoder import encode_basestring
 from typing import Any
 
 from saccade.types import Delta, ModelCard, StageTimes, TextLogprob, Usage
 
 DONE = b"data: [DONE]\n\n"
+MARK = "\uffff"
+"""No character: it stands for the text of an event that is still to come."""
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say."""
 
@@ -20,6 +23,9 @@ class Answer:
 
     def __init__(self, request_id: str, model: str) -> None:
         self._head = {"id": request_id, "created": int(time.time()), "model": model}
+        # Of the many events of a stream only the text differs.
+        before, after = self._chunk({"content": MARK}, None, None).decode().split(f'"{MARK}"')
+        self._before, self._after = before, after
 
     def whole(self, deltas: list[Delta]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
@@ -42,7 +48,9 @@ class Answer:
         """The event of a delta that is not the last; empty when there is nothing to tell yet."""
         if not delta.text and not delta.logprobs:
             return b""
-        return self._chunk({"content": delta.text}, delta.logprobs, None)
+        if delta.logprobs:
+            return self._chunk({"content": delta.text}, delta.logprobs, None)
+        return f"{self._before}{encode_basestring(delta.text)}{self._after}".encode()
 
     def ending(self, last: Delta, *, include_usage: bool) -> bytes:
         """The events after the last piece of text; `timings` is in the very last chunk."""
