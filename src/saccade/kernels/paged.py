@@ -10,7 +10,8 @@ to the longest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,8 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
         if not d:
             return _padded(q, k_cache, v_cache, batch)
         tables, contexts = batch.block_tables, batch.context_lens
-        out = _decode(q[:d], k_cache, v_cache, tables[:d], contexts[:d], batch.max_context)
+        out = _decode(q[:d], k_cache, v_cache, *_seen(tables[:d], contexts[:d], batch.max_context, k_cache.shape[1]))
+        out = out * (contexts[:d] > 0)[:, None, None]
         if d == len(tables):
             return out
         rest = replace(
@@ -50,22 +52,14 @@ def paged_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attentio
         return torch.cat((out, _padded(q[d:], k_cache, v_cache, rest)))
     if batch.first_row is not None:
         return _alone(q, k_cache, v_cache, batch.first_row, batch.max_context)
-    lengths: list[int] = batch.context_lens.tolist()
-    if len(lengths) == 1 and lengths[0]:
-        return causal_attention(q, *_rows(k_cache, v_cache, batch.block_tables[0], lengths[0]))
-    bounds: list[int] = batch.cu_q.tolist()
+    shares = _shares(batch, k_cache.shape[1])
+    if shares.all_in_one:
+        return _decode(q, k_cache, v_cache, *shares.padded[0][1:])
     out = torch.zeros_like(q)
-    short = []
-    for s, length in enumerate(lengths):
-        first, end = bounds[s], bounds[s + 1]
-        if end - first == 1 and length <= SHORT:
-            short.append(s)
-        elif length and end > first:
-            out[first:end] = causal_attention(q[first:end], *_rows(k_cache, v_cache, batch.block_tables[s], length))
-    for group in _about_equal(short, lengths, k_cache.shape[1]):
-        rows = [bounds[s] for s in group]
-        longest = max(lengths[s] for s in group)
-        out[rows] = _decode(q[rows], k_cache, v_cache, batch.block_tables[group], batch.context_lens[group], longest)
+    for s, first, end, length in shares.single:
+        out[first:end] = causal_attention(q[first:end], *_rows(k_cache, v_cache, batch.block_tables[s], length))
+    for rows, tables, seen in shares.padded:
+        out[rows] = _decode(q[rows], k_cache, v_cache, tables, seen)
     return out
 
 
@@ -81,6 +75,38 @@ def _alone(q: Tensor, k_cache: Tensor, v_cache: Tensor, first: int, length: int)
     values = v_cache.as_strided(shape, strides, v_cache.storage_offset() + at)
     out = F.scaled_dot_product_attention(q.view(1, heads, -1, width), keys, values)
     return out.view(1, -1, width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Which sequences of a step attend together on a CPU."""
+
+    single: list[tuple[int, int, int, int]]
+    """Those that attend by themselves: sequence, first row, end, keys."""
+    padded: list[tuple[list[int], Tensor, Tensor]]
+    """Those that decode, padded to one length: their rows, and what `_seen` says of them."""
+    all_in_one: bool
+    """Whether all rows are those of one group."""
+
+
+@lru_cache(maxsize=1)
+def _shares(batch: AttentionBatch, block_size: int) -> _Shares:
+    """Read from the batch once for all layers; whoever changes what is in its tensors makes a batch of its own."""
+    lengths: list[int] = batch.context_lens.tolist()
+    bounds: list[int] = batch.cu_q.tolist()
+    single, short = [], []
+    for s, length in enumerate(lengths):
+        first, end = bounds[s], bounds[s + 1]
+        if length and end - first == 1 and length <= SHORT and len(lengths) > 1:
+            short.append(s)
+        elif length and end > first:
+            single.append((s, first, end, length))
+    padded = []
+    for group in _about_equal(short, lengths, block_size):
+        longest = max(lengths[s] for s in group)
+        told = _seen(batch.block_tables[group], batch.context_lens[group], longest, block_size)
+        padded.append(([bounds[s] for s in group], *told))
+    return _Shares(single, padded, len(padded) == 1 and padded[0][0] == list(range(bounds[-1])))
 
 
 def _about_equal(sequences: list[int], lengths: list[int], block_size: int) -> Iterable[list[int]]:
@@ -107,30 +133,31 @@ def _rows(k_cache: Tensor, v_cache: Tensor, table: Tensor, length: int) -> tuple
     return keys.flatten(0, 1)[:length], values.flatten(0, 1)[:length]
 
 
-def _decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int) -> Tensor:
-    """One row for each of S sequences: q [S, Hq, D], tables [S, B], lengths [S] up to `longest` -> [S, Hq, D].
+def _decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: Tensor, seen: Tensor) -> Tensor:
+    """One row for each of S sequences: q [S, Hq, D], tables [S, b] and seen [S, m] of `_seen` -> [S, Hq, D].
 
     The group of query heads is seen as rows of one attention per key head, so keys are not repeated.
     """
-    keys, values, seen = _gather(k_cache, v_cache, tables, lengths, longest)
     rows = q.view(len(q), k_cache.shape[2], -1, q.shape[2])
-    out = F.scaled_dot_product_attention(rows, keys, values, attn_mask=seen[:, None, None, :])
-    return out.reshape(q.shape).masked_fill_((lengths == 0)[:, None, None], 0)
+    keys, values = _gather(k_cache, v_cache, tables)
+    return F.scaled_dot_product_attention(rows, keys, values, attn_mask=seen[:, None, None, :]).reshape(q.shape)
 
 
-def _gather(
-    k_cache: Tensor, v_cache: Tensor, tables: Tensor, lengths: Tensor, longest: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys and values [S, Hk, m, D] of S sequences, m = `longest` or what fills its last block, and bool [S, m] that
-    says which are there. An absent sequence shows its first key, for a softmax over nothing is NaN."""
-    block_size = k_cache.shape[1]
+def _seen(tables: Tensor, lengths: Tensor, longest: int, block_size: int) -> tuple[Tensor, Tensor]:
+    """The blocks [S, b] that hold up to `longest` keys, and bool [S, m] that says which of their m rows are there. An
+    absent sequence shows its first key, for a softmax over nothing is NaN."""
     tables = tables[:, : max(1, -(-longest // block_size))]
+    place = torch.arange(tables.shape[1] * block_size, device=tables.device)
+    return tables, place < lengths.clamp(min=1)[:, None]
+
+
+def _gather(k_cache: Tensor, v_cache: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [S, Hk, m, D] in the blocks [S, b] of S sequences."""
     keys, values = (
         cache.index_select(0, tables.flatten()).view(len(tables), -1, *cache.shape[2:]).transpose(1, 2)
         for cache in (k_cache, v_cache)
     )
-    seen = torch.arange(keys.shape[2], device=tables.device) < lengths.clamp(min=1)[:, None]
-    return keys, values, seen
+    return keys, values
 
 
 def _padded(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch) -> Tensor:
@@ -138,7 +165,8 @@ def _padded(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch) 
     starts, ends = batch.cu_q[:-1, None].long(), batch.cu_q[1:, None].long()
     place = torch.arange(batch.max_q, device=q.device)
     rows = torch.minimum(starts + place, (ends - 1).clamp(min=0))
-    keys, values, seen = _gather(k_cache, v_cache, batch.block_tables, batch.context_lens, batch.max_context)
+    tables, seen = _seen(batch.block_tables, batch.context_lens, batch.max_context, k_cache.shape[1])
+    keys, values = _gather(k_cache, v_cache, tables)
     group = q.shape[1] // k_cache.shape[2]
     keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
     last = batch.context_lens[:, None] - (ends - starts) + place
