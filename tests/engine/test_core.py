@@ -366,7 +366,7 @@ def test_an_accelerator_says_the_same(model: Qwen3VL, ask: Ask) -> None:
     device = copy.deepcopy(model).cuda()
     greedy = [
         ask(9, [picture(), picture(96, 32, 1)], ignore_eos=True, max_tokens=40, logprobs=3),
-        ask(30, seed_of_ids=3),
+        ask(30, seed_of_ids=3, logprobs=3),
     ]
     here, there = run(fresh(model), *greedy), run(fresh(device), *greedy)
     for request in greedy:
