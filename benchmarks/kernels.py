@@ -382,14 +382,6 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         table = (qw, kw, cos, sin, eps, k_cache, v_cache, slots)
         wide = (qw.float(), kw.float(), cos.float(), sin.float(), eps, k_cache.float(), v_cache.float(), slots)
         cases: dict[str, tuple[float, Tensor, dict[str, Callable[[int], object]]]] = {
-            "add_rms_norm": (
-                8.0 * n * m.width,
-                fused.add_rms_norm(x[0].float(), r[0].float(), weight.float(), eps)[0],
-                {
-                    "twin": lambda i: fused.add_rms_norm(x[i], r[i], weight, eps)[0],
-                    "default": lambda i: pointwise.add_rms_norm(x[i], r[i], weight, eps)[0],
-                },
-            ),
             "rms_norm": (
                 4.0 * n * m.width,
                 reference.rms_norm(x[0].float(), weight.float(), eps),

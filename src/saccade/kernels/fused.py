@@ -18,12 +18,6 @@ from torch import Tensor
 from saccade.kernels import paged, reference
 
 
-def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x, residual [N, E] -> (rms_norm(x + residual), x + residual)."""
-    total = x + residual
-    return reference.rms_norm(total, weight, eps), total
-
-
 def qk_norm_rope_store(
     qkv: Tensor,
     q_weight: Tensor,
