@@ -36,7 +36,7 @@ from saccade.kernels import paged, prepare
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import Encoding
 
-WARM_ROWS = (1088, 1280, 1536, 2048, 3072, 4096, 8192)
+WARM_ROWS = (1088, 1280, 1536, 2048, 3072)
 NOT_FINITE = "The model produced no finite probabilities."
 
 
@@ -321,6 +321,7 @@ class Runner:
             packed = self._staging.send(self._slots.empty(layout))
             shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
             self._captured_step(packed, layout, shown if rows == n else None)
+        torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _capture(self, graphs: Graphs) -> None:
