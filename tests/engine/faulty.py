@@ -36,7 +36,7 @@ def plant(fault: str) -> None:
         if name == "sleep" and SLEEP in prompts(self):
             time.sleep(1000)
         if name == "slow":
-            time.sleep(0.2)
+            time.sleep(0.1)
         return step(self)
 
     def no_build(_: Any) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from saccade.engine.arena import ALIGNMENT, Arena, Segments
 from saccade.engine.request import EngineRequest
 from saccade.engine.wire import (
+    Inlet,
     Outlet,
     frame,
     pack_outs,
@@ -20,7 +21,6 @@ from saccade.engine.wire import (
     read_messages,
     unpack_outs,
     unpack_request,
-    write_all,
 )
 from saccade.types import Picture, Prompt, SamplingParams, StageTimes, TokenLogprob, TokenOut
 
@@ -29,11 +29,12 @@ def test_messages_come_whole_and_in_order() -> None:
     messages = [b"", "x" * 300_000, [1, 2], {"a": None}] * 20
     source, target = os.pipe()
     heard: list[object] = []
-    reader = threading.Thread(target=lambda: heard.extend(read_messages(source)))
+    reader = threading.Thread(target=lambda: [heard.extend(some) for some in read_messages(Inlet(source))])
     reader.start()
+    outlet = Outlet(target)
     for message in messages:
-        write_all(target, frame(message))
-    os.close(target)
+        outlet.send(message)
+    outlet.close()
     reader.join(20)
     os.close(source)
     assert heard == messages
@@ -46,10 +47,16 @@ def test_an_outlet_never_waits_for_its_reader() -> None:
     for number in range(20_000):
         outlet.send((number, "x" * 100))
     assert time.perf_counter() - began < 5, "2 MB into a pipe of 64 kB that nobody reads"
-    messages = read_messages(source)
-    assert [next(messages)[0] for _ in range(20_000)] == list(range(20_000))
+    assert outlet.is_behind
+    heard: list[int] = []
+    for messages in read_messages(Inlet(source)):
+        heard += [number for number, _ in messages]
+        if len(heard) == 20_000:
+            break
+    assert heard == list(range(20_000))
     os.close(source)
     outlet.send("nobody hears this")
+    outlet.close()
 
 
 def test_silence_is_told() -> None:
@@ -59,9 +66,9 @@ def test_silence_is_told() -> None:
     def tick() -> None:
         silences.append(1)
         if len(silences) == 2:
-            write_all(target, frame("at last"))
+            os.write(target, frame("at last"))
 
-    assert next(read_messages(source, tick)) == "at last"
+    assert next(read_messages(Inlet(source), tick)) == ["at last"]
     assert len(silences) == 2
     os.close(source)
     os.close(target)

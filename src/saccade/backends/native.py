@@ -1,8 +1,8 @@
 """THE CORRIDOR: a Request becomes pictures, a prompt, tokens and text again; the only file that sees all rooms.
 
-    event loop      generate --> _look -------------------> submit       ... _deliver --> Detokenizer --> Deltas
-    media threads                fetch, decode, resize, prompt                 ^
-    engine                                                   vision, prefill, one token per step
+    event loop    generate                                                    _deliver --> Detokenizer --> Deltas
+    threads         `--> _look: fetch, decode, resize --> prompt --> submit       ^
+    engine                                                             `--> vision, prefill, one token per step
 
 The engine runs in a thread of this process or in a process of its own. The event loop never waits for a picture or for
 the model. Timings are taken where the work is done.
@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -88,7 +88,10 @@ class Native:
         self._stop_ids = stop_ids
         self._host = host
         self._recent = RecentPictures(RECENT_BYTES)
-        self._pool = ThreadPoolExecutor(min(8, 2 + (os.cpu_count() or 1)), thread_name_prefix="saccade-media")
+        num_threads = min(8, 2 + (os.cpu_count() or 1))
+        self._media_pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
+        self._text_pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-text")
+        """Apart, so that text does not wait for pictures that are fetched from afar."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
         self._numbers = itertools.count()
@@ -154,7 +157,7 @@ class Native:
         """Start the engine and answer one question about a white picture, so that the first caller does not pay for
         what every first pass makes once. A model that cannot even do that raises here."""
         self._loop = asyncio.get_running_loop()
-        self._host.start(emit=self._emit, ended=self._on_end)
+        self._host.start(self._loop, emit=self._deliver, ended=self._on_end)
         parts = (MediaPart(MediaRef("image", "warm-up", data=WHITE)), TextPart("?"))
         sampling = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         try:
@@ -182,20 +185,23 @@ class Native:
     async def close(self) -> None:
         self._over = self._over or "The model was stopped."
         await asyncio.to_thread(self._host.close)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._media_pool, self._text_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._end_all(self._over)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         arrived = time.perf_counter()
         self._check_alive()
         answer = _Answer(request.sampling, self._prompts.tokenizer, self._stop_ids)
-        asked, usage, stages = await self._prepare(request)
-        self._check_alive()
-        id = asked.id
+        id = str(next(self._numbers))
         queue = self._answers[id] = asyncio.Queue()
+        handing: Future[tuple[Usage, StageTimes]] | None = None
         try:
-            self._host.submit(asked)
-            del asked, request  # pixels and files are large, and answers may be long
+            looks = await self._look_at_all(request.media) if len(request.media) > 1 else None
+            pool = self._media_pool if len(request.media) == 1 else self._text_pool
+            handing = pool.submit(self._hand_in, id, request, looks)
+            del request, looks  # files and pixels are large, and answers may be long
+            usage, stages = await asyncio.wrap_future(handing)
             begun = out = await self._next(queue)
             first = time.perf_counter()
             while not (delta := answer.take(out)).finish_reason:
@@ -213,22 +219,34 @@ class Native:
             yield replace(delta, usage=replace(usage, completion_tokens=answer.num_tokens), times=times)
         finally:
             del self._answers[id]
-            self._host.abort(id)
+            if handing:
+                handing.add_done_callback(lambda _: self._host.abort(id))
 
-    async def _prepare(self, request: Request) -> tuple[EngineRequest, Usage, StageTimes]:
-        """The request for the engine, what it counts, and the times of what was done for it here."""
+    async def _look_at_all(self, refs: Iterable[MediaRef]) -> list[tuple[Picture, StageTimes]]:
+        """Several pictures at once."""
         loop = asyncio.get_running_loop()
-        looks = await asyncio.gather(*(loop.run_in_executor(self._pool, self._look, ref) for ref in request.media))
+        return await asyncio.gather(*(loop.run_in_executor(self._media_pool, self._look, ref) for ref in refs))
+
+    def _hand_in(
+        self, id: str, request: Request, looks: list[tuple[Picture, StageTimes]] | None
+    ) -> tuple[Usage, StageTimes]:
+        """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
+        pictures and long texts take long."""
+        looks = looks or [self._look(ref) for ref in request.media]
         pictures = tuple(picture for picture, _ in looks)
-        prompt, tokenize = await asyncio.to_thread(self._build, request, pictures)
-        asked = EngineRequest(str(next(self._numbers)), prompt, pictures, self._sampling(request.sampling, prompt))
+        began = time.perf_counter()
+        prompt = self._prompts.build(request.messages, pictures, request.tools)
+        built = time.perf_counter()
+        sampling = self._sampling(request.sampling, prompt)
+        if id in self._answers:  # somebody still waits for it
+            self._host.submit(EngineRequest(id, prompt, pictures, sampling))
         stages = StageTimes(
             fetch=sum(look.fetch for _, look in looks),
             decode_media=sum(look.decode_media for _, look in looks),
             resize=sum(look.resize for _, look in looks),
-            tokenize=tokenize,
+            tokenize=(built - began) * 1e3,
         )
-        return asked, _usage(prompt, pictures), stages
+        return _usage(prompt, pictures), stages
 
     def _look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
         """One picture or video from its address to its pixels, and the time of each stage. Runs in a media thread."""
@@ -236,26 +254,21 @@ class Native:
         blob = self._fetcher.fetch(ref)
         fetched = time.perf_counter()
         plan = self._plans.of(ref)
-        if (known := self._recent.get((blob.digest, plan))) is not None:
+        wanted = (blob.digest, plan, ref.fps, ref.num_frames)
+        if (known := self._recent.get(wanted)) is not None:
             return known, StageTimes(fetch=(fetched - began) * 1e3)
         frames = decode(blob, ref, self._limits, self._plans.video.sampling)
         decoded = time.perf_counter()
         clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
         picture = prepare(replace(frames, pixels=clock), plan)
         done = time.perf_counter()
-        self._recent.put((blob.digest, plan), picture)
+        self._recent.put(wanted, picture)
         times = StageTimes(
             fetch=(fetched - began) * 1e3,
             decode_media=(decoded - fetched + clock.seconds) * 1e3,
             resize=(done - decoded - clock.seconds) * 1e3,
         )
         return picture, times
-
-    def _build(self, request: Request, pictures: tuple[Picture, ...]) -> tuple[Prompt, float]:
-        """The prompt, and milliseconds. Runs in a thread: long texts take long."""
-        began = time.perf_counter()
-        prompt = self._prompts.build(request.messages, pictures, request.tools)
-        return prompt, (time.perf_counter() - began) * 1e3
 
     def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
         """Nothing left open, and an answer of that length fits. Raises RequestError."""
@@ -280,7 +293,7 @@ class Native:
         if self._over or self._loop is None:
             raise EngineError(self._over or "The model was not started.")
 
-    # --- between the two threads -----------------------------------------------------------------------------------
+    # --- what the engine says -----------------------------------------------------------------------------------
 
     async def _next(self, queue: asyncio.Queue[TokenOut | None]) -> TokenOut:
         """What the engine says next of one request; EngineError when that is a failure."""
@@ -289,17 +302,10 @@ class Native:
             raise EngineError((out.error if out else self._over) or "The engine failed.")
         return out
 
-    def _emit(self, outs: list[TokenOut]) -> None:
-        """Called in a thread of the engine's host, after every step."""
-        assert self._loop
-        if outs:
-            self._loop.call_soon_threadsafe(self._deliver, outs)
-
     def _on_end(self, cause: BaseException | None) -> None:
-        """Called in a thread of the engine's host, as the last thing it does."""
+        """Called by the engine's host, as the last thing it does."""
         if cause is not None:
-            assert self._loop
-            self._loop.call_soon_threadsafe(self._end_all, "The engine broke down and must be restarted.")
+            self._end_all("The engine broke down and must be restarted.")
 
     def _deliver(self, outs: list[TokenOut]) -> None:
         for out in outs:

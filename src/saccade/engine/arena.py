@@ -20,6 +20,11 @@ ALIGNMENT = 256
 """Of every segment, in bytes: what copies to a device like."""
 
 
+def aligned(length: int) -> int:
+    """Bytes that a segment of this length takes."""
+    return max(1, -(-length // ALIGNMENT)) * ALIGNMENT
+
+
 class Segments:
     """Who has which part of `size` bytes, first fit. Not safe to use from several threads."""
 
@@ -38,7 +43,7 @@ class Segments:
         """Offsets of segments of these lengths; None, and nothing is taken, when not all of them fit."""
         offsets: list[int] = []
         for length in lengths:
-            offset = self._take(max(1, -(-length // ALIGNMENT)) * ALIGNMENT)
+            offset = self._take(aligned(length))
             if offset is None:
                 self.give(offsets)
                 return None

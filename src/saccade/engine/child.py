@@ -1,28 +1,31 @@
-"""An engine process is started; what its parent holds of it, which knows nothing of what it is for."""
+"""One engine process from its start to its death, as its parent holds it; knows nothing of what it is for."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
 from saccade.engine.arena import Arena
-from saccade.engine.wire import frame, write_all
+from saccade.engine.wire import Inlet, Outlet
 
 PROGRAM = ("-m", "saccade.engine.process")
 """What the interpreter of the engine process runs."""
+END = 2.0
+"""Seconds that a process has to end by itself when its pipe is closed."""
 
 
 class Child:
-    """A running engine process and our ends of its pipes."""
+    """A running process and our ends of its pipes."""
 
     def __init__(self, program: Sequence[str], arena: Arena) -> None:
-        theirs, self.requests = os.pipe()
-        self.answers, also_theirs = os.pipe()
+        """Start it. Raises OSError."""
+        theirs, requests = os.pipe()
+        answers, also_theirs = os.pipe()
         # As little of the working directory as there is on our own path: what lies there is not ours.
         safe = () if {"", os.getcwd()} & set(sys.path) else ("-P",)
         files = (theirs, also_theirs, arena.fd)
@@ -35,20 +38,18 @@ class Child:
                 process_group=0,  # Ctrl-C is for the gateway, which lets requests end first
             )
         except BaseException:
-            os.close(self.requests)
-            os.close(self.answers)
+            os.close(requests)
+            os.close(answers)
             raise
         finally:
             os.close(theirs)
             os.close(also_theirs)
-        self.loaded_at: float | None = None
-        self.num_sent = 0
-        """Open requests in it."""
-
-    def send(self, message: object) -> None:
-        """Write into its pipe. If it is dead, that is told elsewhere."""
-        with contextlib.suppress(BrokenPipeError):
-            write_all(self.requests, frame(message))
+        self.requests = Outlet(requests)
+        self.answers = Inlet(answers)
+        self.is_attached = False
+        """Whether the event loop reads its answers, and closes them in the end."""
+        self.is_silent = threading.Event()
+        """Nobody reads its answers any more."""
 
     @property
     def end(self) -> str:
@@ -61,3 +62,16 @@ class Child:
         self.process.send_signal(signal.SIGUSR1)
         time.sleep(0.5)
         self.process.kill()
+
+    def close(self, *, gently: bool) -> None:
+        """Have it dead and everything given back; `gently`: it may end by itself."""
+        if not gently or self.requests.is_behind:
+            self.process.kill()
+        self.requests.close()
+        try:
+            self.process.wait(END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if not self.is_attached:
+            self.answers.close()

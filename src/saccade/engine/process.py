@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 from saccade.engine.arena import Arena
 from saccade.engine.spec import EngineSpec
-from saccade.engine.wire import Outlet, pack_outs, read_messages, unpack_request
+from saccade.engine.wire import Inlet, Outlet, pack_outs, read_messages, unpack_request
 from saccade.engine.worker import Worker
 from saccade.errors import EngineError, SaccadeError
 from saccade.types import EngineStats, TokenOut
@@ -88,8 +88,9 @@ class _Server:
         """What the gateway says; when it is gone, or has closed its end, there is nobody to go on for."""
         code = 1
         try:
-            for message in read_messages(fd):
-                self._take(message)
+            for messages in read_messages(Inlet(fd)):
+                for message in messages:
+                    self._take(message)
             code = 0
         finally:
             os._exit(code)

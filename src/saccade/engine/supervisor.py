@@ -1,38 +1,30 @@
 """The engine in a process of its own, from the gateway's side: started, fed, watched and started again, behind the face
 that an engine in a thread has. See process.py for the other side.
 
-    any thread       submit, abort --> inbox
-    keeper thread    inbox --> pixels into the arena, requests into the pipe; dead processes are replaced
-    reader thread    pipe --> emit; what began and what ended --> inbox; a process that hangs is killed
-
-When a process dies, requests that have given a token end with an error. The others are kept and go to the next process,
-which gets those that were in the dead one first and one by one: if it dies again, whose fault it was is known, and that
-request is not tried a third time.
+    any thread       submit: pixels into the arena and the request into the pipe, or both into the queue
+    event loop       pipe --> emit; what has ended gives its pixels back
+    keeper thread    starts processes, watches them, hands on what waits in the queue
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 
-import numpy as np
-
-from saccade.engine.arena import Arena, Segments
+from saccade.engine.arena import Arena
 from saccade.engine.child import PROGRAM, Child
+from saccade.engine.dispatch import Dispatch
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineFacts, EngineSpec
-from saccade.engine.wire import pack_request, read_messages, unpack_outs
+from saccade.engine.wire import TICK, read_messages, unpack_outs
 from saccade.engine.worker import Emit, Ended
-from saccade.errors import EngineError, MediaError, SaccadeError
-from saccade.types import EngineStats, FinishReason, TokenOut
+from saccade.errors import EngineError, SaccadeError
+from saccade.types import EngineStats, TokenOut
 
 ARENA = 2**30
 """Bytes of pixels that requests may hold together; memory is taken as it is needed. 85 pictures of 2048 x 2048."""
@@ -42,35 +34,10 @@ LIFETIME = 60.0
 """Seconds that a process must serve, or its death counts together with the one before."""
 MAX_FAILURES = 5
 """Deaths that count together before the engine is given up."""
-MAX_LOSSES = 2
-"""Processes that may die with a request before it is given up."""
-END = 2.0
-"""Seconds that a process has to end when its pipe is closed."""
-BROKEN = "The engine broke down while it answered this request."
-POISON = "The engine broke down twice at this request, which is not tried again."
+LAST_WORDS = 1.0
+"""Seconds in which the event loop reads what a dead process has left in its pipe."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A request that has not ended."""
-
-    id: str
-    data: bytes
-    """Without its pixels; empty once it has begun."""
-    pixels: list[memoryview]
-    """Until they are in the arena."""
-    sizes: list[int]
-    offsets: list[int] = field(default_factory=list)
-    """Of its pixels in the arena."""
-    sent: bool = False
-    """Whether a process has it now."""
-    begun: bool = False
-    """Whether it has given a token."""
-    aborted: bool = False
-    losses: int = 0
-    """Processes that died with it."""
 
 
 class EngineProcess:
@@ -86,36 +53,30 @@ class EngineProcess:
         self._program = program
         self._patience = patience
         self._arena = Arena.create(arena_bytes)
-        self._segments = Segments(arena_bytes)
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._loaded: SimpleQueue[EngineFacts | SaccadeError] = SimpleQueue()
         self._facts: EngineFacts | None = None
         self._stats: EngineStats | None = None
         self._spec: EngineSpec | None = None
-        self._was_loaded = False
-        """By any process so far."""
-        self._error: SaccadeError | None = None
-        """Why the model could not be loaded."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._emit: Emit = lambda _: None
         self._ended: Ended = lambda _: None
-        self._open: dict[str, _Open] = {}
-        """In the order they came."""
-        self._queue: deque[_Open] = deque()
-        """Those of them that no process has."""
-        self._trial: _Open | None = None
-        """One that a process died with, while another has it and it has not begun."""
+        self._wake = threading.Event()
+        """There is something for the keeper to look at."""
+        self._was_loaded = False
+        """By any process so far."""
         self._failures = 0
-        self._due: float | None = None
-        """When the next process is to be started."""
+        self._closing = False
         self._over = False
-        self._child: Child | None = None
-        self._spawn()
-        self._keeper = threading.Thread(target=self._keep, name="saccade-keeper", daemon=True)
+        self._serving: Child | None = None
+        self._dispatch = Dispatch(self._arena, arena_bytes, emit=self._tell, wake=self._wake.set)
+        first = Child(program, self._arena)
+        self._keeper = threading.Thread(target=self._keep, args=(first,), name="saccade-keeper", daemon=True)
         self._keeper.start()
 
     def load(self, spec: EngineSpec) -> None:
         """What every process of this engine loads; once, before all else."""
-        self._inbox.put(partial(self._set_spec, spec))
+        self._spec = spec
+        self._wake.set()
 
     def facts(self) -> EngineFacts:
         while self._facts is None:
@@ -126,30 +87,20 @@ class EngineProcess:
             self._facts = told
         return self._facts
 
-    def start(self, *, emit: Emit, ended: Ended) -> None:
-        self._emit, self._ended = emit, ended
+    def start(self, loop: asyncio.AbstractEventLoop, *, emit: Emit, ended: Ended) -> None:
+        self._emit, self._ended, self._loop = emit, ended, loop
+        self._wake.set()
 
     def submit(self, request: EngineRequest) -> None:
-        size = sum(picture.pixels.nbytes for picture in request.pictures)
-        if size > self._segments.size:
-            raise MediaError(
-                f"The pictures of this request have {size:,} bytes after the resize; "
-                f"at most {self._segments.size:,} fit between gateway and engine.",
-                param="messages",
-                hint="Send fewer or smaller ones.",
-            )
-        self._inbox.put(partial(self._submit, request))
+        self._dispatch.submit(request)
 
     def abort(self, request_id: str) -> None:
-        self._inbox.put(partial(self._abort, request_id))
+        self._dispatch.abort(request_id)
 
     def close(self) -> None:
-        self._inbox.put(self._close)
-        self._keeper.join(END)
-        while self._keeper.is_alive():  # it waits for a process that reads no more
-            if child := self._child:
-                child.process.kill()
-            self._keeper.join(END)
+        self._closing = True
+        self._wake.set()
+        self._keeper.join()
 
     def stats(self) -> EngineStats | None:
         return self._stats
@@ -160,211 +111,164 @@ class EngineProcess:
 
     @property
     def ready(self) -> bool:
-        child = self._child
-        return child is not None and child.loaded_at is not None and not self._over
+        return self._serving is not None
 
-    # --- the keeper's thread: everything below but `_listen` runs there ----------------------------------------------
+    # --- in the event loop -------------------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _on_loop(self, call: Callable[..., object], *args: object) -> bool:
+        """Have something called in the loop's thread; whether there is a loop still."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            if self._loop:
+                self._loop.call_soon_threadsafe(call, *args)
+                return True
+        return False
+
+    def _tell(self, outs: list[TokenOut]) -> None:
+        self._on_loop(self._emit, outs)
+
+    def _attach(self, loop: asyncio.AbstractEventLoop, child: Child) -> None:
+        loop.add_reader(child.answers.fd, self._hear, loop, child)
+
+    def _hear(self, loop: asyncio.AbstractEventLoop, child: Child) -> None:
+        """A process has said something, or died."""
+        messages = child.answers.read()
+        if messages is None:
+            self._detach(loop, child)
+            return
+        for kind, value in messages:
+            if kind == "outs":
+                outs = unpack_outs(value)
+                self._dispatch.note(outs)
+                self._emit(outs)
+            else:
+                self._stats = value
+
+    def _detach(self, loop: asyncio.AbstractEventLoop, child: Child) -> None:
+        if not child.is_silent.is_set():
+            loop.remove_reader(child.answers.fd)
+            child.answers.close()
+            child.is_silent.set()
+            self._wake.set()
+
+    # --- in the keeper's thread --------------------------------------------------------------------------------------
+
+    def _keep(self, first: Child) -> None:
         cause: BaseException | None = None
+        child: Child | None = first
         try:
-            while not self._over:
-                left = None if self._due is None else max(0.0, self._due - time.monotonic())
-                with contextlib.suppress(Empty):
-                    self._inbox.get(timeout=left)()
-                if self._due is not None and time.monotonic() >= self._due:
-                    self._due = None
-                    try:
-                        self._spawn()
-                    except OSError as error:
-                        self._restart(f"No engine process can be started: {error.strerror}.")
+            while child:
+                reason = self._live(child)
+                child = None if self._closing else self._another(reason)
         except BaseException as error:
             cause = error
-            logger.critical("The engine is given up.", exc_info=error)
         self._over = True
-        if self._facts is None:
-            self._loaded.put(self._error or EngineError("The engine was closed before it was loaded."))
-        self._end_child()
+        if not self._was_loaded:
+            self._loaded.put(cause if isinstance(cause, SaccadeError) else EngineError("The engine was closed."))
+        elif cause is not None:
+            logger.critical("The engine is given up.", exc_info=cause)
         self._arena.close()
-        self._ended(cause)
+        self._on_loop(self._ended, cause)
 
-    def _close(self) -> None:
-        self._over = True
+    def _live(self, child: Child) -> str:
+        """A process from its start to its death; how that was. Raises what went wrong if nothing was ever loaded."""
+        loaded_at: float | None = None
+        try:
+            error = self._load(child)
+            if error is None:
+                loaded_at = time.monotonic()
+                self._serve(child)
+        finally:
+            child.close(gently=self._closing and loaded_at is not None)
+        if self._closing:
+            return ""
+        if error and not self._was_loaded:
+            raise error
+        self._dispatch.bury()
+        if loaded_at and time.monotonic() - loaded_at > LIFETIME:
+            self._failures = 0
+        return error.message if error else f"The engine process {child.end}."
 
-    def _set_spec(self, spec: EngineSpec) -> None:
-        self._spec = spec
-        if self._child:
-            self._child.send(spec)
+    def _load(self, child: Child) -> SaccadeError | None:
+        """Wait until it has loaded; what came instead."""
+        error: SaccadeError | None = None
 
-    def _submit(self, request: EngineRequest) -> None:
-        data, pixels = pack_request(request)
-        opened = _Open(request.id, data, pixels, [len(part) for part in pixels])
-        self._open[request.id] = opened
-        self._queue.append(opened)
-        self._pump()
-
-    def _abort(self, request_id: str) -> None:
-        opened = self._open.get(request_id)
-        if opened is None:
-            return
-        opened.aborted = True
-        if opened.sent and self._child:
-            self._child.send(request_id)
-            return
-        self._queue.remove(opened)
-        self._end(opened, "abort")
-
-    def _pump(self) -> None:
-        """Hand over what can be. Requests whose pixels find no room wait in order, those without pixels pass them."""
-        child = self._child
-        if child is None or child.loaded_at is None:
-            return
-        waiting: list[_Open] = []
-        while self._queue and self._trial is None:
-            opened = self._queue.popleft()
-            if (waiting and opened.sizes) or not self._place(opened):
-                waiting.append(opened)
-                continue
-            opened.sent = True
-            if opened.losses:
-                self._trial = opened
-            child.num_sent += 1
-            child.send((opened.data, list(zip(opened.offsets, opened.sizes, strict=True))))
-        self._queue.extendleft(reversed(waiting))
-
-    def _place(self, opened: _Open) -> bool:
-        """Whether its pixels are in the arena, now at the latest."""
-        if opened.pixels:
-            offsets = self._segments.take(opened.sizes)
-            if offsets is None:
-                return False
-            for offset, part in zip(offsets, opened.pixels, strict=True):
-                np.copyto(np.frombuffer(self._arena.view(offset, len(part)), np.uint8), np.frombuffer(part, np.uint8))
-            opened.offsets, opened.pixels = offsets, []
-        return True
-
-    def _told(self, begun: Iterable[str], ended: Iterable[str]) -> None:
-        """Requests have given their first token, or ended, in the process."""
-        for id in begun:
-            opened = self._open[id]
-            opened.begun, opened.data = True, b""
-            self._acquit(opened)
-        for id in ended:
-            opened = self._open[id]
-            self._forget(opened)
-            if self._child:
-                self._child.num_sent -= 1
-        self._pump()
-
-    def _forget(self, opened: _Open) -> None:
-        """It has ended."""
-        del self._open[opened.id]
-        self._segments.give(opened.offsets)
-        self._acquit(opened)
-
-    def _end(self, opened: _Open, reason: FinishReason, error: str | None = None) -> None:
-        """It ends without a word of the process."""
-        self._forget(opened)
-        self._emit([TokenOut(opened.id, None, finish_reason=reason, error=error)])
-
-    def _acquit(self, opened: _Open) -> None:
-        if self._trial is opened:
-            self._trial = None
-
-    # --- life and death of processes ---------------------------------------------------------------------------------
-
-    def _spawn(self) -> None:
-        self._child = child = Child(self._program, self._arena)
-        if self._spec:
-            child.send(self._spec)
-        self._reader = threading.Thread(target=self._listen, args=(child,), name="saccade-reader", daemon=True)
-        self._reader.start()
-
-    def _listen(self, child: Child) -> None:
-        """The reader's thread: what a process says until it is dead."""
-        steps, since = 0, time.monotonic()
-
-        def watch() -> None:
-            nonlocal steps, since
-            if child.process.poll() is not None:  # and another process, which it had started, still has the pipe
+        def tick() -> None:
+            if self._closing or child.process.poll() is not None:
                 raise EOFError
+
+        try:
+            while self._spec is None:
+                self._pause(TICK)
+                tick()
+            child.requests.send(self._spec)
+            for messages in read_messages(child.answers, tick):
+                for kind, value in messages:
+                    if kind == "loaded":
+                        self._patience = self._patience or PATIENCE[value.device_type]
+                        self._was_loaded = True
+                        self._loaded.put(value)
+                        return None
+                    error = value
+        except EOFError:
+            pass
+        if error is None:
+            child.process.kill()
+            error = EngineError(f"The engine process {child.end} before it had loaded the model.")
+        return error
+
+    def _serve(self, child: Child) -> None:
+        """Feed it and watch it until it is dead, or to be closed."""
+        while self._loop is None:
+            self._pause(TICK)
+            if self._closing or child.process.poll() is not None:
+                return
+        loop = self._loop
+        child.is_attached = self._on_loop(self._attach, loop, child)
+        self._dispatch.connect(child.requests.send)
+        self._serving = child
+        self._watch(child)
+        self._serving = None
+        self._dispatch.connect(None)
+        if not child.is_silent.is_set() and not self._on_loop(self._detach, loop, child):
+            child.is_attached = False
+        while child.is_attached and not child.is_silent.wait(TICK) and not self._closing:
+            pass  # what it said last is heard before it is buried
+
+    def _watch(self, child: Child) -> None:
+        steps, since, died_at = self._arena.steps, time.monotonic(), None
+        while not self._closing and not child.is_silent.is_set():
+            self._dispatch.hand_on_waiting()
+            self._pause(TICK)
             now, before, steps = time.monotonic(), steps, self._arena.steps
-            if child.num_sent == 0 or steps != before:
+            if self._dispatch.num_sent == 0 or steps != before:
                 since = now
             elif self._patience and now - since > self._patience:
                 logger.critical("The engine has made no step for %.0f seconds; its process is killed.", now - since)
                 child.kill_with_stacks()
+            if child.process.poll() is not None:
+                died_at = died_at or now
+                if now - died_at > LAST_WORDS:  # somebody else still has its pipe
+                    return
 
-        try:
-            for kind, value in read_messages(child.answers, watch):
-                if kind == "outs":
-                    outs = unpack_outs(value)
-                    self._emit(outs)
-                    begun = [out.request_id for out in outs if out.times]
-                    ended = [out.request_id for out in outs if out.finish_reason]
-                    if begun or ended:
-                        self._inbox.put(partial(self._told, begun, ended))
-                elif kind == "stats":
-                    self._stats = value
-                elif kind == "loaded":
-                    self._inbox.put(partial(self._has_loaded, child, value))
-                else:
-                    self._inbox.put(partial(self._has_failed, value))
-        except EOFError:
-            pass
-        finally:
-            child.process.kill()
-            child.process.wait()
-            os.close(child.answers)
-            self._inbox.put(self._has_died)
+    def _another(self, reason: str) -> Child | None:
+        """The next process: at once, then after 1, 2, 4 seconds. None when closed; EngineError when that was enough."""
+        while True:
+            self._failures += 1
+            if self._failures == MAX_FAILURES:
+                raise EngineError(f"{reason} That was number {MAX_FAILURES} in a row, and no other is started.")
+            wait = 2.0 ** (self._failures - 2) if self._failures > 1 else 0.0
+            logger.critical("%s Another one is started in %.0f s.", reason, wait)
+            due = time.monotonic() + wait
+            while (left := due - time.monotonic()) > 0 and not self._closing:
+                self._pause(left)
+            if self._closing:
+                return None
+            try:
+                return Child(self._program, self._arena)
+            except OSError as error:
+                reason = f"No engine process can be started: {error.strerror}."
 
-    def _has_loaded(self, child: Child, facts: EngineFacts) -> None:
-        child.loaded_at = time.monotonic()
-        self._patience = self._patience or PATIENCE[facts.device_type]
-        self._was_loaded = True
-        self._loaded.put(facts)
-        self._pump()
-
-    def _has_failed(self, error: SaccadeError) -> None:
-        self._error = error
-
-    def _has_died(self) -> None:
-        """Tell those who have heard something of it, keep the others, and have the process replaced."""
-        child, self._child, self._trial = self._child, None, None
-        assert child
-        os.close(child.requests)
-        if not self._was_loaded:
-            self._loaded.put(self._error or EngineError(f"The engine ended while the model was loaded: {child.end}."))
-            self._over = True
-            return
-        for opened in list(self._open.values()):
-            opened.losses += opened.sent
-            opened.sent = False
-            if opened.aborted:
-                self._end(opened, "abort")
-            elif opened.begun or opened.losses == MAX_LOSSES:
-                self._end(opened, "error", BROKEN if opened.begun else POISON)
-        self._queue = deque(sorted(self._open.values(), key=lambda opened: -opened.losses))
-        served = time.monotonic() - child.loaded_at if child.loaded_at else 0.0
-        if served > LIFETIME:
-            self._failures = 0
-        self._restart(f"The engine process {child.end}.")
-
-    def _restart(self, reason: str) -> None:
-        """Have another process started: at once, then after 1, 2, 4 seconds; EngineError when that was enough."""
-        self._failures += 1
-        if self._failures == MAX_FAILURES:
-            raise EngineError(f"{reason} That was number {MAX_FAILURES} in a row, and no other is started.")
-        wait = 2.0 ** (self._failures - 2) if self._failures > 1 else 0.0
-        logger.critical("%s Another one is started in %.0f s.", reason, wait)
-        self._due = time.monotonic() + wait
-
-    def _end_child(self) -> None:
-        """The process ends as soon as its pipe is closed."""
-        child, self._child = self._child, None
-        if child:
-            os.close(child.requests)
-            if child.loaded_at is not None:
-                self._reader.join(END)
-            child.process.kill()
-            self._reader.join()
+    def _pause(self, seconds: float) -> None:
+        """Wait until something happens, but not for longer."""
+        self._wake.wait(seconds)
+        self._wake.clear()

@@ -36,53 +36,84 @@ def frame(message: object) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def read_messages(fd: int, tick: Callable[[], None] | None = None) -> Iterator[Any]:
-    """Messages until the other end is closed; `tick` is called about every TICK seconds of silence."""
+class Inlet:
+    """The end of a pipe that messages come out of."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._buffer = bytearray()
+
+    def read(self) -> list[Any] | None:
+        """The messages that are complete after one more read, which waits if nothing is there; None at the end."""
+        piece = os.read(self.fd, 1 << 18)
+        if not piece:
+            return None
+        self._buffer += piece
+        messages, start = [], 0
+        with memoryview(self._buffer) as view:
+            while len(view) >= start + 4:
+                end = start + 4 + _LENGTH.unpack_from(view, start)[0]
+                if len(view) < end:
+                    break
+                messages.append(pickle.loads(view[start + 4 : end]))
+                start = end
+        del self._buffer[:start]
+        return messages
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.fd)
+
+
+def read_messages(inlet: Inlet, tick: Callable[[], None] | None = None) -> Iterator[list[Any]]:
+    """Messages, as many at a time as come together, until the other end is closed; `tick` is called about every TICK
+    seconds of silence."""
     poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    buffer = bytearray()
+    poll.register(inlet.fd, select.POLLIN)
     while True:
         while tick is not None and not poll.poll(TICK * 1e3):
             tick()
-        piece = os.read(fd, 1 << 18)
-        if not piece:
+        messages = inlet.read()
+        if messages is None:
             return
-        buffer += piece
-        while len(buffer) >= 4 and len(buffer) >= (end := 4 + _LENGTH.unpack_from(buffer)[0]):
-            data = bytes(buffer[4:end])
-            del buffer[:end]
-            yield pickle.loads(data)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write to a pipe, waiting for its reader. Raises BrokenPipeError when there is none any more."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+        yield messages
 
 
 class Outlet:
     """Writes to a pipe without ever waiting for its reader: what does not fit is kept, and a thread writes it later.
 
-    What is kept is bounded by what was asked for: the tokens of the open requests.
+    What is kept is bounded by what was asked for: the open requests, or their tokens.
     """
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._kept = bytearray()
-        self._more = threading.Condition()
-        threading.Thread(target=self._write_kept, name="saccade-outlet", daemon=True).start()
+        self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
 
     def send(self, message: object) -> None:
         """Write a message, now or later. If nobody reads any more it is lost."""
         data = frame(message)
-        with self._more:
-            if not self._kept:
+        with self._lock:
+            if self._writer is None:
                 data = data[self._write(data) :]
             if data:
                 self._kept += data
-                self._more.notify()
+                if self._writer is None:
+                    self._writer = threading.Thread(target=self._write_kept, name="saccade-outlet", daemon=True)
+                    self._writer.start()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is kept."""
+        return self._writer is not None
+
+    def close(self) -> None:
+        """Close the pipe, as soon as nothing is kept or nobody reads any more."""
+        if writer := self._writer:
+            writer.join()
+        os.close(self._fd)
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
@@ -96,11 +127,12 @@ class Outlet:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         while True:
-            with self._more:
-                self._more.wait_for(lambda: self._kept)
             poll.poll()
-            with self._more:
+            with self._lock:
                 del self._kept[: self._write(self._kept)]
+                if not self._kept:
+                    self._writer = None
+                    return
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

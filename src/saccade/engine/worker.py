@@ -1,8 +1,9 @@
 """The engine in a thread of its own: requests and aborts come in from anywhere, lists of TokenOut go out through one
-callback; knows no event loop and no text. The same face over another process is in supervisor.py."""
+callback; knows no text. The same face over another process is in supervisor.py."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -29,27 +30,28 @@ STATS_SECONDS = 0.5
 
 
 class EngineHost(Protocol):
-    """Where an engine runs, seen from the one who asks it. All methods but `facts` and `close` return at once."""
+    """Where an engine runs, seen from the one who asks it. All methods but `facts` and `close` return at once, and all
+    may be called in any thread."""
 
     def facts(self) -> EngineFacts:
         """Wait until the model is loaded. Raises CheckpointError, SettingsError or EngineError if it cannot be."""
         ...
 
-    def start(self, *, emit: Emit, ended: Ended) -> None:
-        """Begin to serve. Both callbacks run in a thread of the host.
+    def start(self, loop: asyncio.AbstractEventLoop, *, emit: Emit, ended: Ended) -> None:
+        """Begin to serve. Both callbacks run in the loop's thread.
 
-        `emit` gets what each step brought, which may be nothing. `ended` is called once, with the cause unless the end
-        was asked for; requests that are open then end without a word of their own.
+        `emit` gets what a step brought. `ended` is called once, with the cause unless the end was asked for; requests
+        that are open then end without a word of their own.
         """
         ...
 
     def submit(self, request: EngineRequest) -> None:
         """Hand a request in; one that the engine refuses ends with finish_reason "error". Raises RequestError for one
-        that cannot even be handed in."""
+        that cannot even be handed in. Takes the time of copying its pixels."""
         ...
 
     def abort(self, request_id: str) -> None:
-        """End a request before the next step; nothing happens if it has ended."""
+        """End a request before the next step; nothing happens if it has ended or was not handed in yet."""
         ...
 
     def close(self) -> None:
@@ -98,9 +100,16 @@ class Worker:
 
     ready = alive
 
-    def start(self, *, emit: Emit, ended: Ended) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, *, emit: Emit, ended: Ended) -> None:
+        def tell(outs: list[TokenOut]) -> None:
+            if outs:
+                loop.call_soon_threadsafe(emit, outs)
+
+        def end(cause: BaseException | None) -> None:
+            loop.call_soon_threadsafe(ended, cause)
+
         self._thread = threading.Thread(
-            target=self.run, args=(emit, ended, self._note), name="saccade-engine", daemon=True
+            target=self.run, args=(tell, end, self._note), name="saccade-engine", daemon=True
         )
         self._thread.start()
 
@@ -116,7 +125,8 @@ class Worker:
             self._thread.join()
 
     def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None]) -> None:
-        """What the thread does: returns when all is over. `note` gets the stats from time to time."""
+        """What the thread does: returns when all is over. The callbacks run in this thread; `emit` gets what each step
+        brought, which may be nothing, and `note` the stats from time to time."""
         cause: BaseException | None = None
         try:
             note(self._engine.stats())
