@@ -287,9 +287,9 @@ class Runner:
                 x = x.index_copy_(0, rows, shown[0])
         attend = PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
         hidden = language.forward(x, attend, deepstack, rows)
+        if not len(inputs.sampled_rows):
+            return Passed(hidden[:0], inputs.sampled_slots, hidden.new_empty(0, dtype=torch.float32))
         logits = language.head(hidden.index_select(0, inputs.sampled_rows))
-        if not len(logits):
-            return Passed(logits, inputs.sampled_slots, logits.new_empty(0, dtype=torch.float32))
         ids, peaks = ops.greedy(logits, self._num_valid_ids)
         self._last_ids.index_copy_(0, inputs.sampled_slots, ids)
         return Passed(logits, ids, peaks)
