@@ -75,6 +75,8 @@ class Dispatch:
         """One that a process died with, while another has it and it has not begun: nothing else is sent then."""
         self.num_sent = 0
         """Open requests that the process has."""
+        self.num_begun = 0
+        """Requests that have given a token, since the start."""
 
     @property
     def num_open(self) -> int:
@@ -142,6 +144,7 @@ class Dispatch:
         if not begun and not ended:
             return
         with self._lock:
+            self.num_begun += len(begun)
             for id in begun:
                 opened = self._open[id]
                 opened.begun, opened.data = True, b""

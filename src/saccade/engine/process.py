@@ -80,8 +80,8 @@ class _Server:
 
         torch.cuda.set_device(device)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._arena.memory))
-        code = torch.cuda.cudart().cudaHostRegister(address, len(self._arena.memory), 0)  # type: ignore[no-untyped-call]
-        if int(code):
+        code = int(torch.cuda.cudart().cudaHostRegister(address, len(self._arena.memory), 0))  # type: ignore[no-untyped-call]
+        if code:
             logger.warning("Pixels are copied to the GPU slowly: their memory cannot be pinned (CUDA error %d).", code)
 
     def _read(self, fd: int) -> None:

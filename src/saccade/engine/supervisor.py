@@ -30,10 +30,10 @@ ARENA = 2**30
 """Bytes of pixels that requests may hold together; memory is taken as it is needed. 85 pictures of 2048 x 2048."""
 PATIENCE = {"cuda": 30.0, "cpu": 600.0}
 """Seconds that one step may take before the engine counts as hanging; a CPU may need minutes for a long prompt."""
-LIFETIME = 60.0
-"""Seconds that a process must serve, or its death counts together with the one before."""
 MAX_FAILURES = 5
-"""Deaths that count together before the engine is given up."""
+"""Processes that may fail in a row before the engine is given up."""
+LIFETIME = 60.0
+"""Seconds after which a process that dies has not failed, even if nobody wanted a token of it."""
 LAST_WORDS = 1.0
 """Seconds in which the event loop reads what a dead process has left in its pipe."""
 
@@ -171,21 +171,21 @@ class EngineProcess:
 
     def _live(self, child: Child) -> str:
         """A process from its start to its death; how that was. Raises what went wrong if nothing was ever loaded."""
-        loaded_at: float | None = None
+        error: SaccadeError | None = None
+        begun, born = self._dispatch.num_begun, time.monotonic()
         try:
             error = self._load(child)
             if error is None:
-                loaded_at = time.monotonic()
                 self._serve(child)
         finally:
-            child.close(gently=self._closing and loaded_at is not None)
+            child.close(gently=self._closing and error is None)
         if self._closing:
             return ""
         if error and not self._was_loaded:
             raise error
-        self._dispatch.bury()
-        if loaded_at and time.monotonic() - loaded_at > LIFETIME:
+        if self._dispatch.num_begun > begun or time.monotonic() - born > LIFETIME:
             self._failures = 0
+        self._dispatch.bury()
         return error.message if error else f"The engine process {child.end}."
 
     def _load(self, child: Child) -> SaccadeError | None:
