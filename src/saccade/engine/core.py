@@ -163,7 +163,7 @@ class Engine:
             waiting=scheduler.num_waiting,
             steps=self._num_steps,
             preemptions=scheduler.num_preemptions,
-            kv_blocks_used=len(scheduler.blocks.held()),
+            kv_blocks_used=scheduler.blocks.num_used,
             kv_blocks=scheduler.blocks.total,
             feature_bytes_used=features.gpu_used,
             host_feature_bytes_used=features.host_used,
