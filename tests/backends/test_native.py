@@ -20,7 +20,7 @@ from saccade.backends import native
 from saccade.backends.native import Native
 from saccade.engine import runner
 from saccade.engine.options import EngineOptions
-from saccade.errors import EngineError, MediaError, SettingsError
+from saccade.errors import ContextLengthError, EngineError, MediaError, SettingsError
 from saccade.media.fetch import MediaLimits
 from saccade.model.vision import Encoding, VisionTower
 from saccade.types import Delta, MediaPart, MediaRef, Message, Part, Request, SamplingParams, TextPart
@@ -125,6 +125,35 @@ def test_a_video_goes_the_same_way(load: Load) -> None:
         assert last.times.resize > 0
 
     play(load(), scene)
+
+
+def test_a_file_known_already_is_looked_at_again_in_another_way(load: Load) -> None:
+    file = clip(40, 10)
+
+    async def tokens(backend: Native, **wishes: Any) -> int:
+        parts = (MediaPart(MediaRef("video", "content[0]", data=file, **wishes)), TextPart("When?"))
+        asked = Request("r", "small", (Message("user", parts),), SamplingParams(max_tokens=1))
+        (*_, last) = await told(backend.generate(asked))
+        assert last.usage is not None
+        return last.usage.video_tokens
+
+    async def scene(backend: Native) -> None:
+        assert [await tokens(backend), await tokens(backend, fps=1.0), await tokens(backend)] == [16, 8, 16]
+        assert await tokens(backend, num_frames=6) == 12
+        assert await tokens(backend, max_pixels=1024) == 4
+
+    play(load(), scene)
+
+
+def test_what_the_memory_never_holds_is_refused_at_once(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        room = backend.card().context
+        assert room < 1000
+        with pytest.raises(ContextLengthError, match=str(room)):
+            await ids(backend, request(text="word " * 1000))
+        assert len(await ids(backend, request())) == 20
+
+    play(load(options=EngineOptions(kv_cache_bytes=2**20)), scene)
 
 
 def test_the_card_tells_what_is_served(load: Load) -> None:
