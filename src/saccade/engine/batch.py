@@ -4,7 +4,7 @@ features go; it knows what each slot holds, no policy, no model and no keys and 
 Everything is laid out in one array on the host, so that one copy brings it to the device:
 
     int64   ids N   positions 3 N   kv slots N   sequence slots S   sampled rows P   sampled slots P   feature rows R
-    int32   cu_q S + 1   context_lens S   (one more if that makes them even)
+    int32   cu_q S + 1   context_lens S
     int64   table places U   table blocks U   fresh blocks F
 
 N rows of S sequences, D of them decode rows, which come first; P rows give a token; R rows show a picture; U entries of
@@ -15,6 +15,7 @@ belongs to nobody, and a graph is always given the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,11 +43,21 @@ class Layout:
     """See AttentionBatch."""
 
     @property
-    def words(self) -> tuple[int, ...]:
-        """Lengths of the fixed parts, in int64."""
-        halves = (2 * self.sequences + 2) // 2
-        n = self.rows
-        return n, 3 * n, n, self.sequences, self.sampled, self.sampled, self.feature_rows, halves
+    def parts(self) -> tuple[int, ...]:
+        """Lengths of the fixed parts, those in int32 counted in int32."""
+        n, s = self.rows, self.sequences
+        return n, 3 * n, n, s, self.sampled, self.sampled, self.feature_rows, s + 1, s
+
+
+@lru_cache(maxsize=1024)
+def places(layout: Layout) -> tuple[tuple[int, ...], int]:
+    """Where each fixed part begins, in int64, and where they end. Each begins at a multiple of 16 bytes, for kernels
+    are compiled apart for pointers that do and pointers that do not."""
+    begins, at = [], 0
+    for number, length in enumerate(layout.parts):
+        begins.append(at)
+        at += 2 * -(-length // (2 if number < 7 else 4))
+    return tuple(begins), at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,18 +161,22 @@ class Slots:
             slots, lengths, context, ids, positions, kv_slots, sampled, sampled_slots, shown = _spread(
                 room, plan, self.nobody, *parts
             )
-        halves = np.zeros(2 * ((2 * room.sequences + 2) // 2), dtype=np.int32)
-        halves[1 : room.sequences + 1] = lengths.cumsum()
-        halves[room.sequences + 1 : 2 * room.sequences + 1] = context
-        tail = np.array(entries, dtype=np.int64).reshape(-1, 2).T.ravel()
-        parts = ids, positions.ravel(), kv_slots, slots, sampled, sampled_slots, shown, halves.view(np.int64), tail
-        array = np.concatenate((*parts, np.array(fresh, dtype=np.int64)))
+        starts_of_rows = np.concatenate((NONE, lengths.cumsum()))
+        parts = ids, positions.ravel(), kv_slots, slots, sampled, sampled_slots, shown, starts_of_rows, context
+        array = _joined(room, parts, 2 * len(entries) + len(fresh))
+        tail = array[places(room)[1] :]
+        tail[: 2 * len(entries)] = np.array(entries, dtype=np.int64).reshape(-1, 2).T.ravel()
+        tail[2 * len(entries) :] = fresh
         return Packed(room, array, len(entries), features)
 
     def inputs(self, packed: Tensor, layout: Layout) -> StepInputs:
         """What lies in an array on the device."""
-        parts = packed[: sum(layout.words)].split_with_sizes(layout.words)
-        halves = parts[7].view(torch.int32)
+        begins, _ = places(layout)
+        halves = packed.view(torch.int32)
+        parts = [packed[begin : begin + size] for begin, size in zip(begins[:7], layout.parts, strict=False)]
+        cu_q, context = (
+            halves[2 * begin : 2 * begin + size] for begin, size in zip(begins[7:], layout.parts[7:], strict=True)
+        )
         width = -(-layout.max_context // BLOCK)
         return StepInputs(
             ids=parts[0],
@@ -173,8 +188,8 @@ class Slots:
             attention=AttentionBatch(
                 slots=parts[2],
                 block_tables=self.tables[:, :width].index_select(0, parts[3]),
-                cu_q=halves[: layout.sequences + 1],
-                context_lens=halves[layout.sequences + 1 : 2 * layout.sequences + 1],
+                cu_q=cu_q,
+                context_lens=context,
                 num_decodes=layout.decodes,
                 max_q=layout.max_q,
                 max_context=layout.max_context,
@@ -188,17 +203,18 @@ class Slots:
         counts = np.ones(s, dtype=np.int64)
         counts[layout.decodes :] = 0
         counts[-1:] += n - counts.sum()
-        halves = np.zeros(2 * layout.words[-1], dtype=np.int32)
-        halves[1 : s + 1] = counts.cumsum()
+        bounds = np.concatenate((NONE, counts.cumsum()))
         slots, sampled = np.full(s, self.nobody), np.full(layout.sampled, self.nobody)
-        shown, rows = np.full(layout.feature_rows, -1), np.zeros(layout.sampled, dtype=np.int64)
-        return np.concatenate((np.zeros(5 * n, dtype=np.int64), slots, rows, sampled, shown, halves.view(np.int64)))
+        shown, none = np.full(layout.feature_rows, -1), np.zeros(3 * n, dtype=np.int64)
+        parts = none[:n], none, none[:n], slots, none[: layout.sampled], sampled, shown, bounds, none[:s]
+        return _joined(layout, parts, 0)
 
     def learn(self, packed: Tensor, step: Packed) -> Tensor:
         """Bring the device's block tables up to date; fresh blocks int64 [F], in which there may be anything."""
-        places, blocks, fresh = packed[sum(step.layout.words) :].tensor_split((step.num_entries, 2 * step.num_entries))
-        if step.num_entries and packed.device.type != "cpu":
-            self.tables.view(-1).index_copy_(0, places, blocks.int())
+        tail, count = packed[places(step.layout)[1] :], step.num_entries
+        at, blocks, fresh = tail.tensor_split((count, 2 * count))
+        if count and packed.device.type != "cpu":
+            self.tables.view(-1).index_copy_(0, at, blocks.int())
         return fresh
 
     def keep(self, plan: StepPlan, inputs: StepInputs) -> None:
@@ -242,8 +258,20 @@ class Slots:
 
 def sampled_slots(packed: Tensor, layout: Layout) -> Tensor:
     """int64 [P]: see StepInputs."""
-    end = sum(layout.words[:6])
-    return packed[end - layout.sampled : end]
+    begin = places(layout)[0][5]
+    return packed[begin : begin + layout.sampled]
+
+
+def _joined(layout: Layout, parts: tuple[IntArray, ...], tail: int) -> IntArray:
+    """The parts at their places, and room for a tail."""
+    begins, end = places(layout)
+    array = np.zeros(end + tail, dtype=np.int64)
+    halves = array.view(np.int32)
+    for begin, part in zip(begins[:7], parts, strict=False):
+        array[begin : begin + len(part)] = part
+    for begin, part in zip(begins[7:], parts[7:], strict=True):
+        halves[2 * begin : 2 * begin + len(part)] = part
+    return array
 
 
 def _features(plan: StepPlan, firsts: IntArray) -> tuple[FeatureRows, ...]:
