@@ -16,6 +16,7 @@ from saccade.engine import runner
 from saccade.engine.core import Engine
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
+from saccade.engine.staging import Fetched
 from saccade.errors import ContextLengthError, RequestError
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import Encoding
@@ -346,6 +347,23 @@ def test_a_lost_device_is_not_a_request_s_failure(engine: Engine, ask: Ask, monk
     engine.submit(ask())
     with pytest.raises(torch.AcceleratorError):
         engine.step()
+
+
+def test_the_host_is_never_more_than_a_step_ahead(model: Qwen3VL, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pinned memory of a step is written again three steps later, so each is waited for, also if it gives no token."""
+    waits, wait = [], Fetched.wait
+
+    def counted(fetched: Fetched) -> list[float]:
+        waits.append(fetched)
+        return wait(fetched)
+
+    monkeypatch.setattr(Fetched, "wait", counted)
+    options = EngineOptions(max_context=256, max_running=4, overlap=True)
+    engine = Engine(model, stop_ids=[STOP], options=options, max_rows=16)
+    engine.submit(ask(150, max_tokens=1))
+    for launched in range(1, 11):  # the last of 10 chunks gives the token
+        engine.step()
+        assert len(waits) == launched - 1
 
 
 def test_times_are_milliseconds_of_each_stage(model: Qwen3VL, ask: Ask) -> None:

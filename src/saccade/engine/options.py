@@ -24,7 +24,7 @@ class EngineOptions:
     prefix_cache: bool = True
     feature_cache: bool = True
     graphs: bool = True
-    """CUDA graphs, where there is CUDA."""
+    """CUDA graphs, where there is CUDA and kernels are fused."""
     overlap: bool | None = None
     """Launch a step before the tokens of the one before are read; None: where the device works beside the host."""
     slices: bool = True

@@ -30,7 +30,7 @@ from saccade.engine.graphs import Graphs, Passed, longest
 from saccade.engine.plan import Admitted, EncodeSlice, EncodeUnit, Move, StepOutput, StepPlan
 from saccade.engine.request import EngineRequest
 from saccade.engine.sampler import Choice, Choices, Sampler, choose
-from saccade.engine.staging import Fetched, Staging
+from saccade.engine.staging import WORDS, Fetched, Staging
 from saccade.errors import SaccadeError
 from saccade.kernels import paged, prepare
 from saccade.model.qwen3vl import Qwen3VL
@@ -61,6 +61,7 @@ class Launched:
     plan: StepPlan
     choices: Choices | None = None
     facts: Fetched | None = None
+    """What will be told of the choices; where there are none, something to wait for."""
     slices: list[tuple[Any, Any]] = field(default_factory=list)
     """Marks before and after each encode slice."""
     failed_jobs: dict[int, Exception] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Runner:
         num_valid_ids: int,
         graphs: bool = True,
     ) -> None:
-        """`graphs`: capture steps, on a CUDA device; all of them are ready when this returns."""
+        """`graphs`: capture steps, on a CUDA device with fused kernels; all of them are ready when this returns."""
         text = model.config.text
         shape = (2, text.num_hidden_layers, num_blocks, BLOCK, text.num_key_value_heads, text.head_dim)
         self._model = model
@@ -92,8 +93,12 @@ class Runner:
         self._num_valid_ids = num_valid_ids
         self._kv = _zeros(shape, model.dtype, self._device)
         self._keys, self._values = list(self._kv[0]), list(self._kv[1])
-        cuda = self._device.type == "cuda"
-        self._slots = Slots(max_running, max_context, self._device, least_context=longest(max_context) if cuda else 0)
+        self._is_plain = model.ops.paged_attention is paged.paged_attention
+        """Plain attention pads to what a layout says, so that layouts with room to spare are not for it; and it reads
+        rows behind the last key of a sequence with a weight of 0, and 0 times NaN is NaN, so that blocks are wiped."""
+        fixed = self._device.type == "cuda" and not self._is_plain
+        least_context = longest(max_context) if fixed else 0
+        self._slots = Slots(max_running, max_context, self._device, least_context=least_context)
         self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
         """The id sampled last in each slot."""
         self._samplers: list[Sampler | None] = [None] * max_running
@@ -104,13 +109,12 @@ class Runner:
         """The same in host memory."""
         self._jobs: dict[int, Encoding] = {}
         """Between two slices."""
-        self._wipes = model.ops.paged_attention is paged.paged_attention
-        """Plain attention reads rows behind the last key of a sequence with a weight of 0, and 0 times NaN is NaN."""
         self._levels, self._width = 1 + len(model.visual.deepstack_mergers), text.hidden_size
         self._staging = Staging(self._device)
         self._angles = self._all_angles(max_context)
         self._graphs: Graphs | None = None
-        if cuda:
+        if fixed:
+            torch.cuda.set_device(self._device)
             prepare(self._device)
             if graphs:
                 self._capture(Graphs(max_running, max_context))
@@ -128,6 +132,8 @@ class Runner:
     def launch(self, plan: StepPlan) -> Launched:
         """Obey a plan; nothing waits for the device. A failure is kept for `read`; only a lost device raises
         (torch.AcceleratorError)."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)  # of this thread: kernels, events and graphs go to its current one
         launched = Launched(plan)
         for left in plan.left:
             self._samplers[left.slot] = None
@@ -143,9 +149,10 @@ class Runner:
             launched.slices.append((before, self._mark()))
         if plan.rows:
             try:
-                launched.choices = self._forward(plan)
-                if launched.choices is not None:
-                    launched.facts = self._staging.fetch(launched.choices.facts)
+                launched.choices = choices = self._forward(plan)
+                # Without a choice there is something to wait for all the same: host and device stay a step apart, or
+                # the next but one would be written where this one's arrays still wait to be copied.
+                launched.facts = self._staging.fetch(choices.facts if choices else self._last_ids[:1])
             except torch.AcceleratorError:
                 raise
             except Exception as error:
@@ -164,9 +171,8 @@ class Runner:
             none = sum(row.samples for row in plan.rows)
             output = StepOutput(plan.step, (0,) * none, failed, failed_jobs)
             return StepResult(output, (None,) * none, self._times(launched), (*errors, launched.failure))
-        told: list[Choice | None] = []
-        if launched.choices is not None and launched.facts is not None:
-            told = launched.choices.told(launched.facts.wait())
+        facts = launched.facts.wait() if launched.facts else []
+        told = launched.choices.told(facts) if launched.choices else []
         return StepResult(_output(plan, told, failed_jobs), tuple(told), self._times(launched), errors)
 
     def _admit(self, admitted: Admitted) -> None:
@@ -244,6 +250,8 @@ class Runner:
         else:
             room = graphs.room_for(plan) if graphs else None
             step = self._slots.pack(plan, room)
+            if room and len(step.array) > WORDS:  # too long a table of blocks to lie where graphs read
+                step, room = self._slots.pack(plan), None
             packed = self._staging.send(step.array)
             fresh, slots = self._slots.learn(packed, step), sampled_slots(packed, step.layout)
             parts = self._shown_parts(step)
@@ -252,7 +260,7 @@ class Runner:
                     self._shown[:, shown.row : shown.row + shown.length].copy_(part)
                 passed = graphs.replay(room)
             else:
-                if len(fresh) and self._wipes:
+                if len(fresh) and self._is_plain:
                     self._kv.index_fill_(2, fresh, 0)
                 inputs = self._slots.inputs(packed, step.layout)
                 passed = self._pass(inputs, torch.cat(parts, dim=1) if parts else None)
