@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,3 +160,30 @@ def test_those_without_pixels_pass_and_the_others_keep_their_order() -> None:
     assert play.is_awake
     play.dispatch.hand_on_waiting()
     assert list(play.process.has) == ["a", "d", "b"]
+
+
+def test_a_request_that_changes_processes_on_its_way_does_not_join_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play(0)
+    play.live()
+    play.asked += ["a", "b"]
+    play.dispatch.submit(request("a"))
+    copy = np.copyto
+
+    def slow(*args: Any) -> None:
+        """While the pixels of b are copied, the process dies and the next one is given a to try."""
+        copy(*args)
+        monkeypatch.undo()
+        play.die()
+        play.live()
+        play.dispatch.hand_on_waiting()
+
+    monkeypatch.setattr(np, "copyto", slow)
+    play.dispatch.submit(request("b", 4))
+    play.check()
+    assert play.process
+    assert list(play.process.has) == ["a"]
+    play.is_awake = False
+    play.dispatch.note([TokenOut("a", 1, times=StageTimes())])
+    assert play.is_awake
+    play.dispatch.hand_on_waiting()
+    assert list(play.process.has) == ["a", "b"]

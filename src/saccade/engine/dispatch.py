@@ -191,7 +191,7 @@ class Dispatch:
         with self._lock:
             if opened.aborted:
                 self._end(opened, "abort")
-            elif self._send is None:  # the process has just died
+            elif self._send is None or self._trial not in (None, opened):  # the process has died meanwhile
                 self._acquit(opened)
                 self._queue.insert(0 if opened.losses else len(self._queue), opened)
             else:
