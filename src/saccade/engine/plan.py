@@ -1,7 +1,7 @@
 """What scheduler and runner say to each other, as values: requests and limits go in, a StepPlan goes to the runner, a
 StepOutput comes back, Events go to the caller; no policy and no tensors in here.
 
-    scheduler.plan() -> StepPlan -> runner.run(plan) -> StepOutput -> scheduler.commit(output) -> Events
+    scheduler.plan() -> StepPlan -> runner.launch, runner.read -> StepOutput -> scheduler.commit(output) -> Events
 
 The runner obeys a plan in the order of its fields: forget what left, set up what was admitted, move features, drop
 cancelled jobs, run the encode slices, then one forward pass over `rows`. All of it is queued on one stream, plan after
@@ -28,7 +28,7 @@ MAX_ROWS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much the device holds and how much one step may do; the runner measures, the settings decide."""
+    """How much the device holds (memory.py) and how much one step may do."""
 
     num_blocks: int
     """KV blocks there is memory for, block 0 (never given out) included."""

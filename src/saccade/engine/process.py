@@ -92,6 +92,8 @@ class _Server:
                 for message in messages:
                     self._take(message)
             code = 0
+        except Exception as error:
+            logger.critical("What the gateway said could not be taken in.", exc_info=error)
         finally:
             os._exit(code)
 
