@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from saccade.engine.sampler import FEW, Choice, Kind, Sampler, _mixed, choose
+from saccade.engine.sampler import FEW, TOGETHER, Choice, Kind, Sampler, _draw_from_many, _mixed, choose
 from saccade.kernels import select
 from saccade.types import SamplingParams
 
@@ -334,6 +334,22 @@ MIXED = [
 
 def make(params: SamplingParams, device: str = "cpu") -> Sampler:
     return Sampler(params, num_valid_ids=50, stop_ids=STOPS, prompt_ids=PROMPT, device=device)
+
+
+def test_many_rows_take_no_more_memory_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(2 * TOGETHER + 3, 200, generator=torch.Generator().manual_seed(8))
+    params = [SamplingParams(temperature=1.0, top_p=0.9, seed=seed) for seed in range(len(logits))]
+    alone = [One(one, num_valid_ids=200).choose(row).token for one, row in zip(params, logits, strict=True)]
+    drawn = []
+
+    def watched(logits: torch.Tensor, numbers: torch.Tensor, *, is_cut: bool) -> torch.Tensor:
+        drawn.append(len(logits))
+        return _draw_from_many(logits, numbers, is_cut=is_cut)
+
+    monkeypatch.setattr("saccade.engine.sampler._draw_from_many", watched)
+    together = choose([Sampler(one, num_valid_ids=200) for one in params], logits, OPS)
+    assert together.ids.tolist() == alone
+    assert drawn == [TOGETHER, TOGETHER, 3]
 
 
 def test_rows_of_all_kinds_choose_together_as_they_do_alone() -> None:
