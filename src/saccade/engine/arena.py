@@ -3,7 +3,7 @@
     | progress | pixels of a | free | pixels of b | free ...
 
 The memory has no name: it is handed on as an open file and is gone when the last process that holds it is, however that
-ended. It takes room only where something was once written.
+ended. It takes room only where something was once written, unless it is pinned.
 """
 
 from __future__ import annotations

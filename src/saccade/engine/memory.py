@@ -14,6 +14,7 @@ from saccade.engine.options import EngineOptions
 from saccade.engine.plan import MAX_ROWS
 from saccade.errors import SettingsError
 from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.vision import VisionBlock
 
 CPU_SHARE = 0.5
 """Of the memory that is free once the model is loaded, what keys and values may take on a CPU."""
@@ -67,12 +68,16 @@ def free_bytes(device: torch.device) -> int:
 def activation_bytes(model: Qwen3VL) -> int:
     """Of the largest encode (MOST_PATCHES patches: input, sum, norm, q k v, attention and inner width, in the model's
     type, and levels on the way) and the largest forward pass behind each other, a tenth added for what the allocator
-    cannot use. 2B in bf16: 0.56 and 0.50 GB."""
+    cannot use. 2B in bf16: 0.56 and 0.50 GB. The tower's MLP may be in fp32 while the rest is in fp16."""
     vision, text = model.config.vision, model.config.text
-    inner, size = text.intermediate_size, model.dtype.itemsize
-    patch = 8 * vision.hidden_size + 2 * vision.intermediate_size + 768
+    block = model.visual.blocks[0]
+    assert isinstance(block, VisionBlock)
+    inner, size, mlp = text.intermediate_size, model.dtype.itemsize, block.linear_fc1.weight.itemsize
+    patch = size * (8 * vision.hidden_size + 768) + mlp * 2 * vision.intermediate_size
+    if mlp != size:
+        patch += mlp * 2 * vision.hidden_size  # what goes in and what comes out
     row = 6 * text.hidden_size + 3 * inner + (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
-    return int(1.1 * size * (MOST_PATCHES * patch + MAX_ROWS * row))
+    return int(1.1 * (MOST_PATCHES * patch + MAX_ROWS * size * row))
 
 
 def plan_memory(model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int) -> MemoryPlan:

@@ -27,7 +27,8 @@ from saccade.errors import EngineError, SaccadeError
 from saccade.types import EngineStats, TokenOut
 
 ARENA = 2**30
-"""Bytes of pixels that requests may hold together; memory is taken as it is needed. 85 pictures of 2048 x 2048."""
+"""Bytes of pixels that requests may hold together: 85 pictures of 2048 x 2048. With a GPU this memory is pinned, hence
+taken at once; otherwise as it is needed."""
 PATIENCE = {"cuda": 30.0, "cpu": 600.0}
 """Seconds that one step may take before the engine counts as hanging; a CPU may need minutes for a long prompt."""
 MAX_FAILURES = 5
