@@ -142,7 +142,7 @@ def serve(settings: Settings) -> None:
             memory = stats.memory if stats else {}
             terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
 
-        web = create_app(backend, max_body_bytes=settings.max_body_bytes)
+        web = create_app(backend, max_body_bytes=settings.max_body_bytes, vllm_metrics=settings.vllm_metrics)
         run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
 
 

@@ -138,6 +138,7 @@ class Settings(LocalSettings):
     max_body_bytes: ByteSize = Field(
         ByteSize(64 * 2**20), ge=1, description="Size of one request; more is refused while it is read"
     )
+    vllm_metrics: bool = Field(False, description="Tell at /metrics what vLLM has too by its names as well")
     drain_seconds: int = Field(30, ge=0, description="How long answers under way may go on after SIGTERM or Ctrl-C")
 
     @property

@@ -86,6 +86,7 @@ HOMES = {
     "fastapi": ("server",),
     "starlette": ("server",),
     "uvicorn": ("server",),
+    "prometheus_client": ("server.metrics",),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli", "terminal", "demo", "bench.show"),

@@ -1,4 +1,5 @@
-"""A backend becomes an HTTP application: routes, lifespan, health, and the one place where errors become answers."""
+"""A backend becomes an HTTP application: routes, lifespan, health, metrics, and the one place where errors become
+answers."""
 
 from __future__ import annotations
 
@@ -9,21 +10,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, RequestError, SaccadeError
 from saccade.server.answer import models
 from saccade.server.chat import INTERNAL, chat_routes
+from saccade.server.metrics import CONTENT_TYPE, Metrics
 
 MAX_BODY_BYTES = 64 * 2**20
 RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 
-def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
-    """The application; its lifespan starts and closes `backend`."""
+def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES, vllm_metrics: bool = False) -> FastAPI:
+    """The application; its lifespan starts and closes `backend`. `vllm_metrics`: tell metrics by vLLM's names too."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -35,12 +37,17 @@ def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES) -> Fas
 
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    app.include_router(chat_routes(backend, max_body_bytes))
+    metrics = Metrics(backend.card().id, backend.stats, vllm_names=vllm_metrics)
+    app.include_router(chat_routes(backend, max_body_bytes, metrics))
     created = int(time.time())
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         return models(backend.card(), created)
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

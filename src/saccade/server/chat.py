@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -24,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError, NotFoundError, SaccadeError, TooLargeError
 from saccade.server.answer import Answer, event
+from saccade.server.metrics import Metrics
 from saccade.server.schema import parse_chat
 from saccade.types import Delta
 
@@ -34,26 +37,39 @@ CLOSING = BusyError("The server was stopped before the answer was complete.")
 _log = logging.getLogger(__name__)
 
 
-def chat_routes(backend: Backend, max_body_bytes: int) -> APIRouter:
+def chat_routes(backend: Backend, max_body_bytes: int, metrics: Metrics) -> APIRouter:
     """The chat endpoint over `backend`, for bodies of at most `max_body_bytes`."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
-    async def chat_completions(http: Request) -> Response:
+    async def respond(http: Request, arrived: float) -> Response:
         request_id = f"chatcmpl-{uuid4().hex}"
         headers = {"x-request-id": request_id}
+        call = parse_chat(await read_body(http, max_body_bytes), request_id)
+        answer = Answer(request_id, served(backend, call.request.model))
+        deltas = backend.generate(call.request)
+        if call.stream:
+            first = await while_connected(http.receive, anext(deltas))
+            watch = _Watch(metrics, arrived)
+            events = _events(answer, first, deltas, watch, include_usage=call.include_usage)
+            return EventStream(events, headers=headers)
+        told = await while_connected(http.receive, _all(deltas))
+        metrics.finished(told[-1], arrived)
+        return JSONResponse(answer.whole(told), headers=headers)
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(http: Request) -> Response:
         try:
-            call = parse_chat(await read_body(http, max_body_bytes), request_id)
-            answer = Answer(request_id, _served(backend, call.request.model))
-            deltas = backend.generate(call.request)
-            if call.stream:
-                first = await _while_connected(http.receive, anext(deltas))
-                return EventStream(_events(answer, first, deltas, include_usage=call.include_usage), headers=headers)
-            return JSONResponse(answer.whole(await _while_connected(http.receive, _all(deltas))), headers=headers)
+            response = await respond(http, time.perf_counter())
         except ClientDisconnect:
-            return Response(status_code=499)  # Nobody reads it.
+            response = Response(status_code=499)  # Nobody reads it.
         except asyncio.CancelledError:  # The server ends, and waited long enough.
+            metrics.responded(CLOSING.status)
             raise CLOSING from None
+        except Exception as error:
+            metrics.responded(error.status if isinstance(error, SaccadeError) else INTERNAL.status)
+            raise
+        metrics.responded(response.status_code)
+        return response
 
     return router
 
@@ -91,12 +107,12 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events):
             try:
-                await _while_connected(receive, self.stream_response(send))
+                await while_connected(receive, self.stream_response(send))
             except asyncio.CancelledError:  # The server ends, and waited long enough.
                 await send({"type": "http.response.body", "body": event(CLOSING.to_openai())})
 
 
-def _served(backend: Backend, model: str) -> str:
+def served(backend: Backend, model: str) -> str:
     """The name of the model, when it is the one that is served and can answer, perhaps after a while."""
     served = backend.card().id
     if model != served:
@@ -116,8 +132,26 @@ async def _all(deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
         return [delta async for delta in deltas]
 
 
+@dataclass(slots=True)
+class _Watch:
+    """Sees to it that the end of a stream is counted, once."""
+
+    metrics: Metrics
+    arrived: float
+    over: bool = False
+
+    def finished(self, last: Delta) -> None:
+        self.over = True
+        self.metrics.finished(last, self.arrived)
+
+    def broken_off(self, reason: Literal["abort", "error"]) -> None:
+        if not self.over:
+            self.over = True
+            self.metrics.broken_off(reason)
+
+
 async def _events(
-    answer: Answer, first: Delta, deltas: AsyncGenerator[Delta, None], *, include_usage: bool
+    answer: Answer, first: Delta, deltas: AsyncGenerator[Delta, None], watch: _Watch, *, include_usage: bool
 ) -> AsyncGenerator[bytes, None]:
     """The stream of one answer. Headers are out by now, so that a failure can only be one more event, the last."""
     async with aclosing(deltas):
@@ -127,16 +161,21 @@ async def _events(
                 if piece := opening + answer.piece(delta):
                     yield piece
                 delta, opening = await anext(deltas), b""
+            watch.finished(delta)
             yield opening + answer.piece(delta) + answer.ending(delta, include_usage=include_usage)
         except SaccadeError as error:
+            watch.broken_off("error")
             _log.error("A stream failed after it had begun: %s", error.message)
             yield event(error.to_openai())
         except Exception:
+            watch.broken_off("error")
             _log.exception("A stream failed after it had begun.")
             yield event(INTERNAL.to_openai())
+        finally:
+            watch.broken_off("abort")
 
 
-async def _while_connected(receive: Receive, work: Awaitable[T]) -> T:
+async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """What `work` gives. It is cancelled, and ClientDisconnect raised, when the client closes the connection."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))

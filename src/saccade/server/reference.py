@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
+from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody
+from saccade.types import EngineStats
 
 
 def reference() -> str:
@@ -15,7 +17,22 @@ def reference() -> str:
         ignored="\n".join(f"| `{name}` | {why} |" for name, why in IGNORED),
         neutral="\n".join(f"| `{name}` | {_listed(values)} |" for name, values in NEUTRAL),
         low=f"{LOW_DETAIL_PIXELS:,}",
+        prefix=PREFIX,
+        vllm_prefix=VLLM_PREFIX,
+        **_metrics(),
     )
+
+
+def _metrics() -> dict[str, str]:
+    """The rows of the tables of metrics, from what a server with an engine tells."""
+    stats = EngineStats(0, 0, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys((field for field, _ in FEATURES.values()), 0), {})
+    rows: dict[str, list[str]] = {"histograms": [], "figures": []}
+    for family in Metrics("", lambda: stats).collect():
+        name = family.name.removeprefix(PREFIX)
+        star = " *" if name in VLLM_NAMES else ""
+        table = rows["histograms" if family.type == "histogram" else "figures"]
+        table.append(f"| `{name}`{star} | {family.documentation.removesuffix('.').removesuffix(', in seconds')} |")
+    return {table: "\n".join(lines) for table, lines in rows.items()}
 
 
 def _listed(neutral: tuple[Any, ...]) -> str:
@@ -32,6 +49,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 |---|---|
 | `POST /v1/chat/completions` | An answer, whole or as a stream of server-sent events |
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
+| `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
 | `GET /health/ready` | 200 when a request would be answered now, else 503 and the reason |
 
@@ -117,4 +135,21 @@ Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the pat
 
 A stream begins only when its first token is there, so all errors of the request itself come as a status. What goes
 wrong later comes as one last event with an `error` in it, without `[DONE]`.
+
+## Metrics
+
+`GET /metrics` is what Prometheus reads. Every name begins with `{prefix}` and has the label `model_name`; with
+`--vllm-metrics` those marked with a star are told under `{vllm_prefix}` too, for dashboards made for vLLM.
+
+| Histogram (seconds, one value for each answer) | |
+|---|---|
+{histograms}
+
+Stages of pictures are told of requests that have some. Answers that broke off are in no histogram.
+
+| Counter (with `_total` behind it) or gauge | |
+|---|---|
+{figures}
+
+What the engine says of itself is at most half a second old while it works, and begins again at 0 when it was restarted.
 """
