@@ -57,6 +57,8 @@ class Graphs:
         self._mixed = _sizes(MIXED_DECODES, max_running)
         self._captured: dict[Layout, tuple[torch.cuda.CUDAGraph, Passed]] = {}
         self._pool: Any = None
+        self._stream: Any = None
+        """One for all: libraries take workspaces, up to 32 MiB each, for every stream that they see."""
 
     def layouts(self) -> Iterator[Layout]:
         """All of them, the largest first, so that the others live in its memory."""
@@ -81,14 +83,14 @@ class Graphs:
     def capture(self, layout: Layout, step: Callable[[], Passed]) -> None:
         """Run `step` once as it is (kernels are loaded, libraries take their workspaces), then capture it. It must read
         its inputs where they will be in every replay."""
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream = side = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
             passed = step()
         self._captured[layout] = graph, passed
 

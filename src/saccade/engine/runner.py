@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -328,7 +328,7 @@ class Runner:
             layout = Layout(n, decodes, s, s, rows, rows, context)
             packed = self._staging.send(self._slots.empty(layout))
             shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
-            self._captured_step(packed, layout, shown if rows == n else None)
+            self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)
         torch.cuda.empty_cache()
 
     @torch.inference_mode()
@@ -336,14 +336,18 @@ class Runner:
         """Every layout, reading its inputs where `Staging` puts them and features where `_forward` copies them."""
         most = max(layout.rows for layout in graphs.layouts())
         self._shown = torch.zeros(self._levels, most, self._width, dtype=self._model.dtype, device=self._device)
+        # One place for the logits of all: each for itself, they would be 2 GB with 152,000 ids and 256 sequences.
+        most = max(layout.sampled for layout in graphs.layouts())
+        logits = self._shown.new_zeros(most, self._model.config.text.vocab_size)
         for layout in graphs.layouts():
             packed = self._staging.send(self._slots.empty(layout))
             shown = self._shown[:, : layout.rows] if layout.feature_rows else None
-            graphs.capture(layout, partial(self._captured_step, packed, layout, shown))
+            graphs.capture(layout, partial(self._captured_step, packed, layout, shown, logits))
         self._graphs = graphs
 
-    def _captured_step(self, packed: Tensor, layout: Layout, shown: Tensor | None) -> Passed:
-        return self._pass(self._slots.inputs(packed, layout), shown)
+    def _captured_step(self, packed: Tensor, layout: Layout, shown: Tensor | None, logits: Tensor) -> Passed:
+        passed = self._pass(self._slots.inputs(packed, layout), shown)
+        return replace(passed, logits=logits[: layout.sampled].copy_(passed.logits))
 
     @torch.inference_mode()
     def _all_angles(self, max_context: int) -> tuple[Tensor, Tensor]:
