@@ -142,7 +142,13 @@ def serve(settings: Settings) -> None:
             memory = stats.memory if stats else {}
             terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
 
-        web = create_app(backend, max_body_bytes=settings.max_body_bytes, vllm_metrics=settings.vllm_metrics)
+        web = create_app(
+            backend,
+            max_body_bytes=settings.max_body_bytes,
+            max_waiting=settings.max_waiting,
+            max_queued_tokens=settings.max_queued_tokens,
+            vllm_metrics=settings.vllm_metrics,
+        )
         run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
 
 

@@ -9,6 +9,7 @@
     |-- SettingsError                500  server_error              a flag, file or environment value
     |-- CheckpointError              500  server_error              a model directory that cannot be loaded
     |-- BusyError                    503  overloaded_error          try again later
+    |   `-- QueueFullError           429  ... code "queue_full"     too many wait already
     `-- EngineError                  500  server_error              our fault
 
 Raised where the cause is known; turned into HTTP answers in one place (server/app.py) and into one line on the
@@ -88,6 +89,19 @@ class BusyError(SaccadeError):
 
     status = 503
     type = "overloaded_error"
+    retry_after = 1
+    """Seconds after which to try again."""
+
+
+class QueueFullError(BusyError):
+    """Too many requests wait already; nothing was done for this one."""
+
+    status = 429
+    default_code = "queue_full"
+
+    def __init__(self, message: str, *, hint: str, retry_after: int) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class EngineError(SaccadeError):

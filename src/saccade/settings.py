@@ -138,6 +138,12 @@ class Settings(LocalSettings):
     max_body_bytes: ByteSize = Field(
         ByteSize(64 * 2**20), ge=1, description="Size of one request; more is refused while it is read"
     )
+    max_waiting: int = Field(
+        1024, ge=1, description="Requests that may wait for their first token; another one is refused with 429"
+    )
+    max_queued_tokens: int = Field(
+        1_000_000, ge=1, description="Tokens that the prompts of those that wait may have together, as estimated"
+    )
     vllm_metrics: bool = Field(False, description="Tell at /metrics what vLLM has too by its names as well")
     drain_seconds: int = Field(30, ge=0, description="How long answers under way may go on after SIGTERM or Ctrl-C")
 

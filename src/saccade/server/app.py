@@ -15,17 +15,28 @@ from starlette.exceptions import HTTPException
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, RequestError, SaccadeError
+from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
 from saccade.server.chat import INTERNAL, chat_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 
 MAX_BODY_BYTES = 64 * 2**20
-RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 
-def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES, vllm_metrics: bool = False) -> FastAPI:
-    """The application; its lifespan starts and closes `backend`. `vllm_metrics`: tell metrics by vLLM's names too."""
+def create_app(
+    backend: Backend,
+    *,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    max_waiting: int = MAX_WAITING,
+    max_queued_tokens: int = MAX_QUEUED_TOKENS,
+    vllm_metrics: bool = False,
+) -> FastAPI:
+    """The application; its lifespan starts and closes `backend`.
+
+    At most `max_waiting` requests, of `max_queued_tokens` together, wait for their first token. `vllm_metrics`: tell
+    metrics by vLLM's names too.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -37,8 +48,10 @@ def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES, vllm_m
 
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    metrics = Metrics(backend.card().id, backend.stats, vllm_names=vllm_metrics)
-    app.include_router(chat_routes(backend, max_body_bytes, metrics))
+    card = backend.card()
+    admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=card.context)
+    metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
+    app.include_router(chat_routes(backend, max_body_bytes, admission, metrics))
     created = int(time.time())
 
     @app.get("/v1/models")
@@ -69,7 +82,7 @@ def create_app(backend: Backend, *, max_body_bytes: int = MAX_BODY_BYTES, vllm_m
 
 async def _known(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
-    headers = {"retry-after": str(RETRY_SECONDS)} if isinstance(error, BusyError) else None
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else None
     if error.status >= 500:
         _log.error("%s", error.message)
     return JSONResponse(error.to_openai(), error.status, headers)

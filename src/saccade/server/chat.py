@@ -1,7 +1,8 @@
 """POST /v1/chat/completions: a body comes in, one JSON answer or a stream of events goes out; knows the backend only by
 its promise.
 
-    read the body (limited) -> parse_chat -> backend.generate -> first Delta -> headers -> Answer writes each Delta
+    is there room? -> read the body (limited) -> parse_chat -> a place in the queue -> backend.generate
+      -> first Delta -> the place is free again -> headers -> Answer writes each Delta
 
 Nothing is sent before the first Delta, so that a picture that cannot be used is a status 400 for streams as well. All
 the time somebody listens whether the client is still there; when it leaves, the generator is closed, and the work ends.
@@ -25,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError, NotFoundError, SaccadeError, TooLargeError
+from saccade.server.admission import Admission, Load
 from saccade.server.answer import Answer, event
 from saccade.server.metrics import Metrics
 from saccade.server.schema import parse_chat
@@ -37,23 +39,27 @@ CLOSING = BusyError("The server was stopped before the answer was complete.")
 _log = logging.getLogger(__name__)
 
 
-def chat_routes(backend: Backend, max_body_bytes: int, metrics: Metrics) -> APIRouter:
-    """The chat endpoint over `backend`, for bodies of at most `max_body_bytes`."""
+def chat_routes(backend: Backend, max_body_bytes: int, admission: Admission, metrics: Metrics) -> APIRouter:
+    """The chat endpoint over `backend`, for bodies of at most `max_body_bytes` and as many as `admission` lets in."""
     router = APIRouter()
 
     async def respond(http: Request, arrived: float) -> Response:
         request_id = f"chatcmpl-{uuid4().hex}"
         headers = {"x-request-id": request_id}
+        admission.check()
         call = parse_chat(await read_body(http, max_body_bytes), request_id)
         answer = Answer(request_id, served(backend, call.request.model))
-        deltas = backend.generate(call.request)
-        if call.stream:
+        load = admission.load(call.request)
+        with admission.place(load):
+            deltas = backend.generate(call.request)
             first = await while_connected(http.receive, anext(deltas))
-            watch = _Watch(metrics, arrived)
+        watch = _Watch(admission, metrics, load, arrived)
+        if call.stream:
             events = _events(answer, first, deltas, watch, include_usage=call.include_usage)
             return EventStream(events, headers=headers)
-        told = await while_connected(http.receive, _all(deltas))
-        metrics.finished(told[-1], arrived)
+        async with aclosing(deltas):
+            told = await while_connected(http.receive, _all(first, deltas))
+        watch.finished(told[-1])
         return JSONResponse(answer.whole(told), headers=headers)
 
     @router.post("/v1/chat/completions")
@@ -127,21 +133,24 @@ def served(backend: Backend, model: str) -> str:
     return served
 
 
-async def _all(deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
-    async with aclosing(deltas):
-        return [delta async for delta in deltas]
+async def _all(first: Delta, deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
+    return [first, *[delta async for delta in deltas]]
 
 
 @dataclass(slots=True)
 class _Watch:
-    """Sees to it that the end of a stream is counted, once."""
+    """Sees to it that the end of an answer is counted, once."""
 
+    admission: Admission
     metrics: Metrics
+    load: Load
     arrived: float
     over: bool = False
 
     def finished(self, last: Delta) -> None:
+        assert last.usage, "the last delta carries it"
         self.over = True
+        self.admission.learn(self.load, last.usage)
         self.metrics.finished(last, self.arrived)
 
     def broken_off(self, reason: Literal["abort", "error"]) -> None:

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from saccade.server.admission import Admission
 from saccade.types import Delta, EngineStats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -88,10 +89,18 @@ class Histogram:
 class Metrics(Collector):
     """The figures of one application."""
 
-    def __init__(self, model: str, stats: Callable[[], EngineStats | None], *, vllm_names: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        stats: Callable[[], EngineStats | None],
+        admission: Admission,
+        *,
+        vllm_names: bool = False,
+    ) -> None:
         """`stats` is asked at every scrape. `vllm_names`: tell what vLLM has too under its names as well."""
         self._model = model
         self._stats = stats
+        self._admission = admission
         self._vllm_names = vllm_names
         self._histograms = {name: Histogram() for name in (*MEDIA_STAGES, *STAGES, *DERIVED)}
         self._media = [(field, self._histograms[name]) for name, (field, _) in MEDIA_STAGES.items()]
@@ -156,6 +165,10 @@ class Metrics(Collector):
         yield self._counter(prefix + "requests", "Chat requests by HTTP status", self._statuses, "status")
         ended = "Answers by why they ended; abort, error: streams that broke off"
         yield self._counter(prefix + "request_success", ended, self._reasons, "finished_reason")
+        queued = {"": self._admission.waiting}
+        yield self._gauge(prefix + "num_requests_queued", "Requests without a first token, here or there", queued)
+        tokens = {"": self._admission.tokens}
+        yield self._gauge(prefix + "num_tokens_queued", "Tokens of their prompts, as estimated", tokens)
         if stats := self._stats():
             yield from self._of_engine(prefix, stats)
 

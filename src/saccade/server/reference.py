@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from saccade.server.admission import Admission
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody
@@ -27,7 +28,8 @@ def _metrics() -> dict[str, str]:
     """The rows of the tables of metrics, from what a server with an engine tells."""
     stats = EngineStats(0, 0, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys((field for field, _ in FEATURES.values()), 0), {})
     rows: dict[str, list[str]] = {"histograms": [], "figures": []}
-    for family in Metrics("", lambda: stats).collect():
+    queue = Admission(max_waiting=1, max_tokens=1, context=1)
+    for family in Metrics("", lambda: stats, queue).collect():
         name = family.name.removeprefix(PREFIX)
         star = " *" if name in VLLM_NAMES else ""
         table = rows["histograms" if family.type == "histogram" else "figures"]
@@ -130,11 +132,16 @@ Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the pat
 | 400 | A field is wrong, a picture or video cannot be used, or the prompt is longer than the context |
 | 404, 405 | No such model, path or method |
 | 413 | The body is larger than `--max-body-bytes` |
+| 429 | Too many requests wait already (`--max-waiting`, `--max-queued-tokens`); `retry-after` says when to try again |
 | 500 | Our fault; the server's log says more |
 | 503 | Not ready; `retry-after` says when to try again |
 
 A stream begins only when its first token is there, so all errors of the request itself come as a status. What goes
 wrong later comes as one last event with an `error` in it, without `[DONE]`.
+
+A request waits until its first token is there. One that finds the queue full is refused before its pictures are
+decoded, for the most part before it is read. `retry-after` is how long the queue takes at its recent pace: 1 to 60
+seconds; OpenAI's client waits and tries again by itself.
 
 ## Metrics
 
