@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from saccade.engine.sampler import FEW, TOGETHER, Choice, Kind, Sampler, _draw_from_many, _mixed, choose
+from saccade.engine.sampler import FEW, TOGETHER, Choice, Kind, Sampler, _draw_from_many, _mixed, choose, warm_up
 from saccade.kernels import select
 from saccade.types import SamplingParams
 
@@ -334,6 +334,34 @@ MIXED = [
 
 def make(params: SamplingParams, device: str = "cpu") -> Sampler:
     return Sampler(params, num_valid_ids=50, stop_ids=STOPS, prompt_ids=PROMPT, device=device)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_what_kernels_are_given_begins_at_16_bytes_however_many_rows(count: int) -> None:
+    asked = []
+
+    def watched(op: Any) -> Any:
+        def run(*args: Any) -> Any:
+            asked.append(all(arg.data_ptr() % 16 == 0 for arg in args if isinstance(arg, torch.Tensor)))
+            return op(*args)
+
+        return run
+
+    ops = replace(OPS, draw=watched(OPS.draw), penalize=watched(OPS.penalize))
+    params = SamplingParams(temperature=1.0, top_k=4, presence_penalty=1.0)
+    choose([Sampler(params, num_valid_ids=48) for _ in range(count)], torch.randn(count, 48), ops)
+    assert asked == [True, True]
+
+
+def test_warm_up_runs_each_op() -> None:
+    ran = set()
+
+    def watched(name: str, op: Any) -> Any:
+        return lambda *args: (ran.add(name), op(*args))[1]
+
+    names = ("greedy", "draw", "penalize")
+    warm_up(replace(OPS, **{name: watched(name, getattr(OPS, name)) for name in names}), torch.randn(1, 200), 190)
+    assert ran == set(names)
 
 
 def test_many_rows_take_no_more_memory_than_some(monkeypatch: pytest.MonkeyPatch) -> None:

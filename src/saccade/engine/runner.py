@@ -29,7 +29,7 @@ from saccade.engine.batch import Layout, Packed, Slots, StepInputs, sampled_slot
 from saccade.engine.graphs import Graphs, Passed, longest
 from saccade.engine.plan import Admitted, EncodeSlice, EncodeUnit, Move, StepOutput, StepPlan
 from saccade.engine.request import EngineRequest
-from saccade.engine.sampler import Choice, Choices, Sampler, choose
+from saccade.engine.sampler import Choice, Choices, Sampler, choose, warm_up
 from saccade.engine.staging import WORDS, Fetched, Staging
 from saccade.errors import SaccadeError
 from saccade.kernels import paged, prepare
@@ -317,7 +317,7 @@ class Runner:
     @torch.inference_mode()
     def _warm(self) -> None:
         """Run what no graph holds once with nothing in it, so that nobody waits while kernels are compiled or loaded:
-        pictures of some sizes, steps with many prompt rows, and any number of decode rows beside prompts."""
+        pictures of some sizes, steps with many prompt rows, any number of decode rows beside prompts, all choices."""
         for side in (256, 512, 768, 1024, 1536):
             picture = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self._device)
             self._model.visual([picture], [(1, side // 16, side // 16)])
@@ -328,7 +328,8 @@ class Runner:
             layout = Layout(n, decodes, s, s, rows, rows, context)
             packed = self._staging.send(self._slots.empty(layout))
             shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
-            self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)
+            passed = self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)
+        warm_up(self._model.ops, passed.logits[:1], self._num_valid_ids)
         torch.cuda.empty_cache()
 
     @torch.inference_mode()

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.kernels import Ops
@@ -259,14 +260,14 @@ def _choose_alike(samplers: Sequence[Sampler], logits: Tensor, ops: Ops) -> Tens
     edits = None
     if samplers[0].edits is not None:
         edits = Edits.of(samplers)
-        repetition, frequency, presence = edits.penalties
+        repetition, frequency, presence = _apart(edits.penalties)
         logits = ops.penalize(logits, edits.bias, edits.uses, repetition, frequency, presence)
     if kind is Kind.GREEDY:
         ids, _ = ops.greedy(logits, num_valid)
     else:
         columns = list(zip(*(sampler.numbers() for sampler in samplers), strict=True))
         if kind is Kind.FEW:
-            temperature, top_k, top_p, min_p, uniform = _upload(columns, torch.float32, logits.device)
+            temperature, top_k, top_p, min_p, uniform = _apart(_upload(columns, torch.float32, logits.device))
             ids = ops.draw(logits, num_valid, temperature, top_k, top_p, min_p, uniform, FEW)
         else:
             numbers = _upload(columns, torch.float64, logits.device)
@@ -275,6 +276,21 @@ def _choose_alike(samplers: Sequence[Sampler], logits: Tensor, ops: Ops) -> Tens
     if edits is not None:
         edits.uses.scatter_add_(1, ids[:, None], torch.full_like(ids[:, None], 2, dtype=torch.int32))
     return ids
+
+
+def _apart(rows: Tensor) -> Tensor:
+    """rows fp32 [n, S], the same but each beginning at a multiple of 16 bytes: kernels are compiled apart for pointers
+    that do and pointers that do not."""
+    count = rows.shape[1]
+    return F.pad(rows, (0, -count % 4))[:, :count] if count % 4 else rows
+
+
+def warm_up(ops: Ops, logits: Tensor, num_valid_ids: int) -> None:
+    """Choose once in every way from logits [1, V], so that nobody waits while kernels are compiled or loaded."""
+    for top_k in (1, FEW, num_valid_ids):
+        for penalty in (0.0, 1.0):
+            params = SamplingParams(temperature=1.0, top_k=top_k, top_p=0.9, presence_penalty=penalty)
+            choose([Sampler(params, num_valid_ids=num_valid_ids, device=logits.device)], logits, ops)
 
 
 def _draw_from_many(logits: Tensor, numbers: Tensor, *, is_cut: bool) -> Tensor:
