@@ -138,7 +138,7 @@ class Engine:
         """Launch one plan, and read the oldest under way if no more may be; what came of that one.
 
         A failure of one sequence or of its pictures, memory included, ends that sequence with finish_reason "error".
-        Only a lost device raises (torch.AcceleratorError): the engine is of no use from then on.
+        When this raises (torch.AcceleratorError: the device is lost) the engine is of no use from then on.
         """
         out = [TokenOut(id, None, finish_reason="abort") for id in self._aborted]
         self._aborted.clear()

@@ -130,8 +130,8 @@ class Runner:
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Launched:
-        """Obey a plan; nothing waits for the device. A failure is kept for `read`; only a lost device raises
-        (torch.AcceleratorError)."""
+        """Obey a plan; nothing waits for the device. What fails in the tower or in the pass is kept for `read`; a lost
+        device (torch.AcceleratorError) raises, and no memory for what a sequence or a move brings with it."""
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)  # of this thread: kernels, events and graphs go to its current one
         launched = Launched(plan)
