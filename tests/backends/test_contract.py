@@ -85,6 +85,8 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         await backend.close()
         with pytest.raises(EngineError):
             await told(backend.generate(globals()["request"]()))
+        with pytest.raises(EngineError):
+            await backend.tokenize(TEXT)
 
     return lambda scene: asyncio.run(asyncio.wait_for(run(scene), 60))
 
@@ -253,3 +255,19 @@ def test_an_empty_stop_string_is_refused(load: Callable[..., Native]) -> None:
         await backend.close()
 
     asyncio.run(scene())
+
+
+def test_tokens_are_counted_as_they_will_be(play: Callable[[Scene], None]) -> None:
+    async def scene(backend: Backend) -> None:
+        asked = request()
+        ids = await backend.tokenize(asked)
+        (*_, last) = await told(backend.generate(asked))
+        assert last.usage is not None
+        assert len(ids) == last.usage.prompt_tokens
+        of_text = await backend.tokenize(TEXT)
+        assert of_text in [ids[start : start + len(of_text)] for start in range(len(ids))]
+        assert await backend.tokenize("") == ()
+        assert len(await backend.tokenize("<|im_end|>")) > 1, "text is no special token"
+        assert len(await backend.tokenize("word " * CONTEXT)) > CONTEXT, "it may be longer than the context"
+
+    play(scene)

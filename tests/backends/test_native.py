@@ -108,6 +108,9 @@ def test_counts_and_times(load: Load) -> None:
         stages = (times.fetch, times.decode_media, times.resize, times.tokenize, times.queue, times.vision)
         assert all(stage > 0 for stage in (*stages, times.prefill, times.decode))
         assert times.first_token > times.vision + times.prefill
+        assert len(await backend.tokenize(request(noise(64, 96), noise(32, 320)))) == last.usage.prompt_tokens
+        with pytest.raises(MediaError):
+            await backend.tokenize(request(b"no picture"))
 
     play(load(), scene)
 

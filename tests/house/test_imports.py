@@ -81,7 +81,7 @@ HOMES = {
     "huggingface_hub": ("hub",),
     "modelscope": ("hub",),
     "pydantic": ("settings", "server"),
-    "pydantic_core": ("server.schema",),
+    "pydantic_core": ("server.validate",),
     "pydantic_settings": ("settings",),
     "fastapi": ("server",),
     "starlette": ("server",),

@@ -30,6 +30,11 @@ class Backend(Protocol):
         """
         ...
 
+    async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
+        """The ids of a request's whole prompt, one for each token of its pictures, or of a text as it is; of any
+        length. Raises RequestError or EngineError as `generate` does."""
+        ...
+
     def card(self) -> ModelCard:
         """What is served; known as soon as the backend exists."""
         ...
@@ -72,9 +77,7 @@ class Echo:
         self._started = True
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        if not self.ready:
-            raise EngineError("The backend is not running.")
-        prompt = sum(len(p.text) for m in request.messages for p in m.parts if isinstance(p, TextPart))
+        prompt = len(await self.tokenize(request))
         text, reason = self._answer(request, prompt)
         clock = asyncio.get_running_loop().time
         start = first = clock()
@@ -95,6 +98,12 @@ class Echo:
             yield Delta(finish_reason=reason, usage=usage, times=times)
         finally:
             self.running -= 1
+
+    async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
+        if not self.ready:
+            raise EngineError("The backend is not running.")
+        parts = [TextPart(asked)] if isinstance(asked, str) else [p for m in asked.messages for p in m.parts]
+        return tuple(ord(char) for part in parts if isinstance(part, TextPart) for char in part.text)
 
     def _answer(self, request: Request, prompt: int) -> tuple[str, FinishReason]:
         """The whole answer and why it ends there."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -221,6 +222,15 @@ class Native:
             del self._answers[id]
             if handing:
                 handing.add_done_callback(lambda _: self._host.abort(id))
+
+    async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
+        self._check_alive()
+        run = asyncio.get_running_loop().run_in_executor
+        if isinstance(asked, str):
+            encode = partial(self._prompts.tokenizer.encode, specials=False)
+            return tuple(await run(self._text_pool, encode, asked))
+        pictures = [picture for picture, _ in await self._look_at_all(asked.media)]
+        return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
 
     async def _look_at_all(self, refs: Iterable[MediaRef]) -> list[tuple[Picture, StageTimes]]:
         """Several pictures at once."""

@@ -19,6 +19,7 @@ from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
 from saccade.server.chat import INTERNAL, chat_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
+from saccade.server.tokenize import tokenize_routes
 
 MAX_BODY_BYTES = 64 * 2**20
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def create_app(
     admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=card.context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
     app.include_router(chat_routes(backend, max_body_bytes, admission, metrics))
+    app.include_router(tokenize_routes(backend, max_body_bytes, admission))
     created = int(time.time())
 
     @app.get("/v1/models")

@@ -118,10 +118,10 @@ class EventStream(StreamingResponse):
                 await send({"type": "http.response.body", "body": event(CLOSING.to_openai())})
 
 
-def served(backend: Backend, model: str) -> str:
-    """The name of the model, when it is the one that is served and can answer, perhaps after a while."""
+def served(backend: Backend, model: str | None) -> str:
+    """The name of the model, when it is the one that is served and can answer, perhaps after a while; None: any."""
     served = backend.card().id
-    if model != served:
+    if model not in (None, served):
         raise NotFoundError(
             f"The model '{model}' does not exist here.",
             param="model",

@@ -7,7 +7,7 @@ from typing import Any
 from saccade.server.admission import Admission
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
-from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody
+from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody, TokenizeBody
 from saccade.types import EngineStats
 
 
@@ -17,6 +17,7 @@ def reference() -> str:
         honoured="\n".join(f"| `{name}` | {field.description} |" for name, field in ChatBody.model_fields.items()),
         ignored="\n".join(f"| `{name}` | {why} |" for name, why in IGNORED),
         neutral="\n".join(f"| `{name}` | {_listed(values)} |" for name, values in NEUTRAL),
+        tokenize="\n".join(f"| `{name}` | {field.description} |" for name, field in TokenizeBody.model_fields.items()),
         low=f"{LOW_DETAIL_PIXELS:,}",
         prefix=PREFIX,
         vllm_prefix=VLLM_PREFIX,
@@ -50,6 +51,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | Path | |
 |---|---|
 | `POST /v1/chat/completions` | An answer, whole or as a stream of server-sent events |
+| `POST /tokenize` | The token ids of a text or a conversation; see below |
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
@@ -142,6 +144,15 @@ wrong later comes as one last event with an `error` in it, without `[DONE]`.
 A request waits until its first token is there. One that finds the queue full is refused before its pictures are
 decoded, for the most part before it is read. `retry-after` is how long the queue takes at its recent pace: 1 to 60
 seconds; OpenAI's client waits and tries again by itself.
+
+## Counting tokens
+
+`POST /tokenize`, as vLLM has it, tells `count`, `max_model_len` and the ids as `tokens`. A picture or video counts as
+many times its placeholder as the model will see of it, so `count` is what `usage.prompt_tokens` would be.
+
+| Field | |
+|---|---|
+{tokenize}
 
 ## Metrics
 

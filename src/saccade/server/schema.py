@@ -1,17 +1,18 @@
-"""The body of a chat completion request becomes a Request; every field that is not honoured is refused by name. Knows
-JSON and types, no sockets and no backend."""
+"""The body of a chat completion becomes a Request, that of /tokenize a Request or a text; every field that is not
+honoured is refused by name. Knows JSON and types, no sockets and no backend."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from saccade.errors import RequestError
 from saccade.server.fields import without_idle_fields
+from saccade.server.validate import json_object, validated
 from saccade.types import MediaPart, MediaRef, Message, Part, Request, Role, SamplingParams, TextPart
 
 LOW_DETAIL_PIXELS = 512 * 512
@@ -183,82 +184,52 @@ class ChatCall:
 
 def parse_chat(body: bytes, request_id: str) -> ChatCall:
     """The body of POST /v1/chat/completions. Raises RequestError whose `param` is the path of the field at fault."""
-    try:
-        fields = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    if not isinstance(fields, dict):
-        raise RequestError("The body must be a JSON object.", code="invalid_json")
-    try:
-        chat = ChatBody.model_validate(without_idle_fields(fields))
-    except ValidationError as error:
-        raise _explain(error.errors(include_url=False)[0]) from None
-    messages = tuple(_message(f"messages[{i}]", message) for i, message in enumerate(chat.messages))
-    request = Request(request_id, chat.model, messages, _sampling(chat))
+    chat = validated(ChatBody, without_idle_fields(json_object(body)))
+    request = Request(request_id, chat.model, _messages(chat.messages), _sampling(chat))
     options = chat.stream_options
     if options and not chat.stream:
         raise RequestError("'stream_options' is only possible with 'stream'.", param="stream_options")
     return ChatCall(request, bool(chat.stream), bool(options and options.include_usage))
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------
+class TokenizeBody(_Wire):
+    """The honoured fields."""
 
-_WORDS = {
-    "string_type": "must be a string",
-    "int_type": "must be an integer",
-    "int_from_float": "must be an integer",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "none_required": "must be null",
-    "literal_error": "must be {expected}",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "too_long": "must have at most {max_length} entries",
-}
-"""What each kind of validation error means for the one who sent the field."""
+    model: str | None = Field(None, description="As for a chat completion; unset: the one that is served.")
+    prompt: str | None = Field(None, description="A text, taken as it is; it can never become a special token.")
+    messages: list[_AnyMessage] | None = Field(
+        None, min_length=1, description="Or a conversation, as for a chat completion, up to where the answer begins."
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Accepted for vLLM's clients; tokenizers of this family put none around a text."
+    )
 
 
-def _explain(error: ErrorDetails) -> RequestError:
-    """One validation error as a person would say it."""
-    path, kind = _path(error["loc"]), error["type"]
-    if kind == "extra_forbidden":
-        return RequestError(f"Unknown field '{path}'.", param=path, code="unknown_parameter")
-    if kind == "missing":
-        return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        context = error["ctx"]
-        key = context["discriminator"].strip("'")
-        path = f"{path}.{key}"
-        if kind == "union_tag_not_found":
-            return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
-        return RequestError(
-            f"'{path}' is '{context['tag']}'; it can be {context['expected_tags']}.", param=path, code="invalid_value"
-        )
-    words = _WORDS[kind].format(**error.get("ctx", {}))
-    return RequestError(f"'{path}' {words}.", param=path, code="invalid_value")
+@dataclass(frozen=True, slots=True)
+class TokenizeCall:
+    """A checked text or conversation whose tokens are wanted; `model` None: of the model that is served."""
+
+    model: str | None
+    asked: Request | str
 
 
-def _path(loc: tuple[int | str, ...]) -> str:
-    """`messages[0].content[1].image_url.url`; the validator's own names for the kinds of messages and parts, which
-    follow their index, are left out."""
-    path = ""
-    for i, piece in enumerate(loc):
-        if isinstance(piece, int):
-            path += f"[{piece}]"
-        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")):
-            path += f".{piece}" if path else piece
-    return path
+def parse_tokenize(body: bytes) -> TokenizeCall:
+    """The body of POST /tokenize. Raises RequestError as `parse_chat` does."""
+    fields = validated(TokenizeBody, json_object(body))
+    if (fields.prompt is None) == (fields.messages is None):
+        raise RequestError("Exactly one of 'prompt' and 'messages' is needed.", param="prompt")
+    if fields.messages is None:
+        assert fields.prompt is not None, "one of them is there"
+        return TokenizeCall(fields.model, fields.prompt)
+    request = Request("tokenize", fields.model or "", _messages(fields.messages), SamplingParams())
+    return TokenizeCall(fields.model, request)
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
+
+
+def _messages(messages: Iterable[_AnyMessage]) -> tuple[Message, ...]:
+    return tuple(_message(f"messages[{i}]", message) for i, message in enumerate(messages))
 
 
 def _message(path: str, message: _AnyMessage) -> Message:

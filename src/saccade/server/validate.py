@@ -1,0 +1,85 @@
+"""A body becomes a wire model, or an error that says in plain words which field is wrong; knows no particular model."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from saccade.errors import RequestError
+
+W = TypeVar("W", bound=BaseModel)
+
+_WORDS = {
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "none_required": "must be null",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
+}
+"""What each kind of validation error means for the one who sent the field."""
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is. Raises RequestError."""
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise RequestError("The body must be a JSON object.", code="invalid_json")
+    return fields
+
+
+def validated(kind: type[W], fields: dict[str, Any]) -> W:
+    """The fields as a wire model. Raises RequestError whose `param` is the path of the first field at fault."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise _explain(error.errors(include_url=False)[0]) from None
+
+
+def _explain(error: ErrorDetails) -> RequestError:
+    """One validation error as a person would say it."""
+    path, kind = _path(error["loc"]), error["type"]
+    if kind == "extra_forbidden":
+        return RequestError(f"Unknown field '{path}'.", param=path, code="unknown_parameter")
+    if kind == "missing":
+        return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = error["ctx"]
+        key = context["discriminator"].strip("'")
+        path = f"{path}.{key}"
+        if kind == "union_tag_not_found":
+            return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
+        return RequestError(
+            f"'{path}' is '{context['tag']}'; it can be {context['expected_tags']}.", param=path, code="invalid_value"
+        )
+    words = _WORDS[kind].format(**error.get("ctx", {}))
+    return RequestError(f"'{path}' {words}.", param=path, code="invalid_value")
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`messages[0].content[1].image_url.url`; the validator's own names for the kinds of messages and parts, which
+    follow their index, are left out."""
+    path = ""
+    for i, piece in enumerate(loc):
+        if isinstance(piece, int):
+            path += f"[{piece}]"
+        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")):
+            path += f".{piece}" if path else piece
+    return path
