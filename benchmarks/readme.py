@@ -108,7 +108,8 @@ def cells_of(row: Row, ours: dict[str, Any], theirs: dict[str, Any]) -> list[str
     a, b = value(row, ours), value(row, theirs)
     times = (b / a if row.less_is_better else a / b) if a and b else None
     mark = " *" if b is not None and row.unit == "GB" else ""
-    return [short(a), short(b) + mark, "" if times is None else f"**{times:.1f}x**"]
+    shown = "" if times is None else f"{times:.1f}x"
+    return [short(a), short(b) + mark, f"**{shown}**" if times and times > 1 else shown]
 
 
 def short(number: float | None) -> str:
