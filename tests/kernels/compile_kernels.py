@@ -60,7 +60,6 @@ def build(launched: Any, chip: int, warps: int, stages: int, **constants: object
 
 
 def build_all(chip: int) -> None:
-    build(attention._store, chip, 4, 3, WIDTH=1024, BLOCK=1024)
     paged = {"D": 128, "BLOCK_SIZE": 16}
     for group, heads in ((2, 16), (4, 32)):
         tile = attention.DECODE

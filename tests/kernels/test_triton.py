@@ -37,19 +37,6 @@ def placed(batch: AttentionBatch) -> AttentionBatch:
     return AttentionBatch(*(x.to(DEVICE) for x in tensors), batch.max_q, batch.max_context, batch.num_decodes)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-def test_store_kv(dtype: torch.dtype) -> None:
-    qkv = draw(3, 6 + 2 + 2, 16, dtype=dtype)
-    k, v = qkv[:, 6:8], qkv[:, 8:]
-    caches = [draw(5, BLOCK, 2, 16, dtype=dtype) for _ in range(2)]
-    expected = [cache.clone() for cache in caches]
-    slots = torch.tensor([17, 4, 6], device=DEVICE)
-    paged.store_kv(k, v, *expected, slots)
-    attention.store_kv(k, v, *caches, slots)
-    for cache, twin in zip(caches, expected, strict=True):
-        assert torch.equal(cache, twin)
-
-
 TILES = [
     None,
     attention.Tile(parts=1),

@@ -581,8 +581,7 @@ CHEAP = MediaLimits(max_image_pixels=1_000_000, max_video_pixels=50_000_000)
 
 
 def survives(data: bytes, kind: str) -> bool:
-    """Whether it gives a Picture; otherwise it gives a MediaError, within a second of a core that
-    nobody else uses."""
+    """Whether it gives a Picture; otherwise it gives a MediaError, within a second."""
     start = time.process_time()
     refusal: MediaError | None = None
     try:
@@ -590,7 +589,7 @@ def survives(data: bytes, kind: str) -> bool:
         assert shape[1] % 32 == shape[2] % 32 == 0
     except MediaError as error:
         refusal = error
-    assert time.process_time() - start < 3.0
+    assert time.process_time() - start < 1.0
     if refusal is not None:
         assert refusal.param == "messages[0].content[0]"
         assert "\n" not in refusal.message
@@ -619,7 +618,9 @@ def test_decoders_write_nothing(tmp_path: Path) -> None:
 import random, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from media_samples import film
+from saccade.media.pixels import prepare_resize
 from test_frames import spoiled, still_files, survives
+prepare_resize(1)  # importing torch is no picture's fault
 chance = random.Random(1)
 for data in still_files().values():
     for _ in range(40):

@@ -28,11 +28,6 @@ class Staging:
             self._arrays = self._host.numpy()
             self._device = torch.zeros(WORDS, dtype=torch.int64, device=device)
 
-    @property
-    def device(self) -> Tensor:
-        """int64 [WORDS]: where the arrays of all steps go, on CUDA."""
-        return self._device
-
     def send(self, array: IntArray) -> Tensor:
         """An array on the device; its memory is used again by the next call, in the order of the stream."""
         if not self._cuda:

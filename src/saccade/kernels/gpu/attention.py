@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator,no-untyped-def,no-untyped-call"
-"""Attention over keys and values in blocks, in Triton: twins of `paged.store_kv` and `paged.paged_attention`.
+"""Attention over keys and values in blocks, in Triton: the twin of `paged.paged_attention`.
 
     S sequences     Hq, Hk query and key heads     group = Hq / Hk     D head width, a power of 2
     m keys of a sequence     P parts the keys of a sequence are split into
@@ -49,30 +49,6 @@ PROGRAMS = 264
 """Two for each multiprocessor of the device that the choices were made for."""
 WIDE = 256
 """Sequences that may prefill in one step without another compilation."""
-
-
-@kernel()
-def _store(k, v, k_cache, v_cache, slots, k_stride, v_stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    slot = tl.load(slots + row)
-    at = tl.arange(0, BLOCK)
-    mask = at < WIDTH
-    tl.store(k_cache + slot * WIDTH + at, tl.load(k + row * k_stride + at, mask=mask), mask=mask)
-    tl.store(v_cache + slot * WIDTH + at, tl.load(v + row * v_stride + at, mask=mask), mask=mask)
-
-
-def store_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    """See `paged.store_kv`. k and v may be slices of wider rows, their heads side by side.
-
-    Bytes: 8 Hk D N, as each row is read and written once in each of two caches; 8 KiB a row at Hk D = 1024.
-    """
-    n, heads, width = k.shape
-    assert k.stride()[1:] == v.stride()[1:] == (width, 1), "heads must lie side by side"
-    assert k_cache.is_contiguous(), "the cache must be in one piece"
-    assert v_cache.is_contiguous(), "the cache must be in one piece"
-    block = power_of_2(heads * width)
-    strides = (k.stride(0), v.stride(0))
-    _store((n, 1, 1), (k, v, k_cache, v_cache, slots), strides, (heads * width, block))
 
 
 @triton.jit
