@@ -77,6 +77,9 @@ def grammar(form: str) -> re.Pattern[str]:
     frames = [expression((frame.replace("{}", "\0"),)) for frame in bank._FRAMES]
     orders = "|".join(expression(bank.parse(p)) for p in bank.TRAIN[form] if p.startswith("!")) or "(?!)"
     framed = [frame.replace(re.escape("\0"), "\0").replace("\0", f"(?:{orders})") for frame in frames]
+    asked = "|".join(expression(bank.parse(p)) for p in bank.TRAIN[form] if p.endswith("?")) or "(?!)"
+    tails = "|".join(expression((tail,)) for tail in bank.TAILS)
+    framed.append(f"(?:{asked}) *(?:{tails})")
     first, last = ("|".join(expression((text,)) for text in texts) for texts in (bank.OPENINGS, bank.CLOSINGS))
     return re.compile(f" *(?:{first})?(?: *(?:" + "|".join([*ways, *framed]) + f")) *(?:{last})? *")
 
@@ -114,10 +117,10 @@ def test_unseen_phrasings_are_many_and_distinct(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [form for form in CASES if form in bank.PRESET])
-def test_the_preset_is_asked_in_about_three_of_ten(form: str) -> None:
+def test_the_preset_is_asked_in_about_two_of_ten(form: str) -> None:
     task, slots = CASES[form]
     share = draws(form, "train", 1000).count(preset(task, **slots)) / 1000
-    assert 0.25 < share < 0.4
+    assert 0.15 < share < 0.3
 
 
 @pytest.mark.parametrize("form", CASES)

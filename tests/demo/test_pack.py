@@ -65,6 +65,16 @@ def test_dialogue_equals_the_prompt_builder(frames: int, height: int, width: int
     assert talk.visual.tolist() == rows
 
 
+def test_the_first_letter_of_an_answer_weighs_as_much_as_that_of_a_refusal() -> None:
+    frames = np.zeros((1, 64, 96, 3), np.uint8)
+    for task, answer in (("read", "word " * 80), ("cannot", "I cannot do that."), ("count", "3")):
+        one = Sample("lines", frames, (), (Turn(task, "?", answer),), no_letters())
+        weights = pack.dialogue(one, np.random.default_rng(0)).weights
+        first, *rest = weights[weights > 0]
+        assert first >= pack.FIRST_WEIGHT
+        assert all(weight <= first for weight in rest)
+
+
 def test_patch_rows_are_the_reference_rows_in_another_column_order() -> None:
     frame = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     wanted = reference.patch_rows(torch.from_numpy(frame[None]), torch.float32)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from saccade.demo.world import Sample, World, draw
 from saccade.demo.world.blocklist import UNFORTUNATE
 from saccade.demo.world.draw import MIXTURE, weights
 from saccade.demo.world.faces import COMMON, FAMILIES
-from saccade.demo.world.paper import Look, contrast
+from saccade.demo.world.paper import Look, Paper, contrast
 from saccade.demo.world.typefaces import FOLDER, files
 from saccade.demo.world.vocabulary import GOODS, Vocabulary, share, words
 from saccade.demo.world.widgets import Theme
@@ -245,6 +246,31 @@ def test_ink_reads_on_its_ground() -> None:
         ]
         pairs += [(theme.well, theme.well_ink), (theme.button, theme.button_ink), (theme.main, theme.main_ink)]
         assert all(contrast(a, b) >= 2.5 for a, b in pairs)
+
+
+def test_training_has_more_small_letters_than_a_test() -> None:
+    def small(world: World) -> float:
+        rng = np.random.default_rng(3)
+        return float(np.mean([Paper.pick(rng, world).letter(rng) < 17 for _ in range(2000)]))
+
+    assert small(World(split="train")) > small(World(split="test")) + 0.1
+    assert 0.25 < small(World(split="test")) < 0.4
+
+
+def test_training_repeats_lines_and_words_more_than_a_test() -> None:
+    def repeated(world: World) -> float:
+        """Share of the pages on which a line stands right below itself."""
+        found, pages = 0, 0
+        for i in range(150):
+            for turn in draw(6, i, world).turns:
+                if turn.task == "read":
+                    lines = turn.answer.split("\n")
+                    found += any(a == b for a, b in pairwise(lines))
+                    pages += 1
+        return found / pages
+
+    only = {"repeats": 1.0}
+    assert repeated(World(split="train", kinds=only)) > repeated(World(split="test", kinds=only)) + 0.1
 
 
 def test_the_first_stage_is_small_and_has_only_text() -> None:

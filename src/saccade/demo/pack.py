@@ -32,11 +32,15 @@ TASKS = (
 )  # fmt: skip
 TASK_BOOST = {
     "locate": 1.6, "color": 1.5, "kind": 1.5, "count": 2.0, "position": 1.5, "when": 2.0, "at": 1.5, "checked": 1.5,
-    "json": 1.6, "html": 1.5, "field": 1.3, "total": 1.3, "cannot": 1.5,
+    "json": 1.6, "html": 2.0, "field": 1.5, "total": 1.3, "cannot": 1.5, "chart_value": 1.5, "chart_highest": 1.5,
+    "chart_lowest": 1.5,
 }  # fmt: skip
 """Short answers that need a look at the picture weigh more than letters of a long page."""
 DIGIT_BOOST = {"when": 3.0, "locate": 1.5}
 """In these answers only the digits tell; the words around them are always the same."""
+FIRST_WEIGHT = 2.0
+"""At least, of an answer's first letter: it decides whether the question was understood, and a long answer's letters
+weigh little beside those of a refusal."""
 
 Array = npt.NDArray[np.generic]
 
@@ -208,7 +212,9 @@ def dialogue(sample: Sample, rng: np.random.Generator) -> Dialogue:
         reply = np.concatenate([_text(turn.answer), _ids(IM_END)])
         weight = min(2.0, max(0.35, 4 / math.sqrt(len(reply)))) * TASK_BOOST.get(turn.task, 1.0)
         digits = (reply >= ord("0")) & (reply <= ord("9"))
-        put(reply, np.where(digits, weight * DIGIT_BOOST.get(turn.task, 1.0), weight).astype(np.float32), number)
+        each = np.where(digits, weight * DIGIT_BOOST.get(turn.task, 1.0), weight).astype(np.float32)
+        each[0] = max(each[0], FIRST_WEIGHT)
+        put(reply, each, number)
         put(_text("\n"))
         tasks.append(TASKS.index(turn.task))
     return Dialogue(

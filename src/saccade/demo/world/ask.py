@@ -16,15 +16,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from saccade.demo.world import ask_chat, ask_train, ask_unseen
+from saccade.demo.world import ask_chat, ask_more, ask_train, ask_unseen
 
 Wording: TypeAlias = Literal["train", "preset", "unseen"]
 Slot: TypeAlias = str | int | float
 Tree: TypeAlias = "tuple[str | tuple[Tree, ...], ...]"
 
-TRAIN = ask_train.TRAIN | ask_chat.TRAIN
+TRAIN = {form: ways + ask_more.TRAIN.get(form, ()) for form, ways in (ask_train.TRAIN | ask_chat.TRAIN).items()}
 UNSEEN = ask_unseen.UNSEEN | ask_chat.UNSEEN
-SHARED = ask_train.SHARED | ask_chat.SHARED
+SHARED = ask_train.SHARED | ask_more.SHARED | ask_chat.SHARED
 PRESET: dict[str, str] = {
     **ask_chat.PRESET,
     "read": "Read all the text in the image.",
@@ -58,7 +58,7 @@ PRESET: dict[str, str] = {
     "describe_video": "Describe the video.",
 }
 """The standard wording of each form."""
-PRESET_SHARE = 0.3
+PRESET_SHARE = 0.2
 _ORDINALS = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
     "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
@@ -68,16 +68,34 @@ _FRAMES = (
     "please {}", "{} please", "{}, please", "can you {}?", "could you {}?", "could you please {}?",
     "can you please {}?",
     "I want you to {}", "I need you to {}", "I would like you to {}", "would you {}?",
-    "now {}", "{} now", "just {}",
+    "now {}", "{} now", "just {}", "go ahead and {}", "you should {}", "try to {}", "be so kind and {}", "will you {}?",
+    "can u {}", "next, {}", "then {}", "{} if you can", "{} for me", "for me, {}", "quickly {}", "simply {}",
+    "it would be nice if you {}", "your task is to {}", "is it possible to {}?", "are you able to {}?", "help me: {}",
 )  # fmt: skip
 OPENINGS = (
     *("hey, ", "hi, ", "hello, ", "ok, ", "so ", "look: ", "question: ", "quick question: ", "one question: "),
+    *("excuse me, ", "sorry, ", "well, ", "right, ", "alright, ", "again: ", "dear model, ", "one more thing: "),
+    *("good morning. ", "I am in a hurry. ", "I forgot my glasses. ", "a friend sent me this. ", "see the picture. "),
+    *("quick one: ", "please help. ", "for my notes: ", "not sure about this one. ", "help, ", "listen, ", "um, "),
     *("look at this. ", "look at this picture. ", "here is an image. ", "I have a question. ", "next: ", "and "),
 )
 """What stands before some questions, in lower case; never before small talk."""
-CLOSINGS = (" Thanks.", " Thank you!", " thanks", " It is important.", " I need it for work.", " Be exact.")
+CLOSINGS = (
+    *(" Thanks.", " Thank you!", " thanks", " It is important.", " I need it for work.", " Be exact.", " Be quick."),
+    *(" Thanks in advance!", " Only the answer.", " No explanation.", " Take your time.", " My boss wants to know."),
+)
 """What stands behind some."""
-_HASTY = {"what's": "whats", "please": "pls", "you": "u", "picture": "pic", "give me": "gimme", "are": "r"}
+TAILS = (" please", ", please", ", do you know", ", any idea", ", can you tell", ", can you see it", " then", ", hm")
+"""What stands before the question mark of some."""
+_HASTY = {
+    "what's": "whats",
+    "please": "pls",
+    "you": "u",
+    "picture": "pic",
+    "give me": "gimme",
+    "are": "r",
+    "the": "teh",
+}
 _HASTE = re.compile(r"\b(" + "|".join(_HASTY) + r")\b", re.IGNORECASE)
 _EVENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "appears": (("appear", "appears"), ("show up", "shows up"), ("come in", "comes in"), ("pop up", "pops up")),
@@ -215,11 +233,13 @@ def _pick_pair(pairs: tuple[tuple[str, str], ...], rng: np.random.Generator | No
 
 
 def _style(text: str, order: bool, talk: bool, rng: np.random.Generator) -> str:
-    """A drawn template in the hand of one of many people: frame, case, end mark, haste, a slip of the finger; and an
-    opening or closing unless it is small `talk`."""
+    """A drawn template in the hand of one of many people: frame, tail, case, end mark, haste, a slip of the finger; and
+    an opening or closing unless it is small `talk`."""
     if order and rng.random() < 0.45:
         text = _pick(rng, _FRAMES).replace("{}", text)
-    if not talk and rng.random() < 0.08:
+    elif not talk and text.endswith("?") and rng.random() < 0.1:
+        text = text[:-1] + _pick(rng, TAILS) + "?"
+    if not talk and rng.random() < 0.12:
         text = _pick(rng, OPENINGS) + text
     draw = rng.random()
     if draw < 0.62:
@@ -235,7 +255,7 @@ def _style(text: str, order: bool, talk: bool, rng: np.random.Generator) -> str:
         text += _pick(rng, CLOSINGS)
     if rng.random() < 0.06:
         text = _HASTE.sub(lambda found: _HASTY[found.group().lower()], text)
-    if rng.random() < 0.02:
+    if rng.random() < 0.05:
         text = _slip(text, rng)
     return text
 
@@ -260,7 +280,7 @@ def preset(task: str, **slots: Slot) -> str:
 
 
 def ask(task: str, rng: np.random.Generator, wording: Wording, **slots: Slot) -> str:
-    """One way to ask `task`: from the training grammar (the preset in three of ten), or from the hand-written ones
+    """One way to ask `task`: from the training grammar (the preset in two of ten), or from the hand-written ones
     that training never sees. KeyError: no such task or slot."""
     form = form_of(task, slots)
     if wording == "preset" and form in PRESET:

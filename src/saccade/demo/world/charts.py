@@ -253,8 +253,8 @@ def _questions(
     ask_plain = partial(plain, rng, world)
     value = dict(zip(data.labels, data.values, strict=True))
     pool: list[Asked] = [
-        (2.0, partial(ask_plain, "chart_highest", data.highest)),
-        (2.0, partial(ask_plain, "chart_lowest", data.lowest)),
+        (3.0, partial(ask_plain, "chart_highest", data.highest)),
+        (3.0, partial(ask_plain, "chart_lowest", data.lowest)),
         (1.6, partial(as_json, rng, world, "chart", value)),
         (0.8, partial(ask_plain, "count", str(len(value)), what="bars")),
         (0.7, partial(ask_plain, "list", "\n".join(data.labels), what="labels" if rng.random() < 0.6 else "bars")),

@@ -27,14 +27,14 @@ _SCENES: dict[str, Scene] = {
 MIXTURE: tuple[tuple[str, float], ...] = (
     ("lines", 13),
     ("words", 3),
-    ("repeats", 7),
-    ("receipt", 13),
+    ("repeats", 10),
+    ("receipt", 12),
     ("form", 13),
     ("table", 9),
     ("window", 20),
     ("shapes", 6),
-    ("chart", 5),
-    ("video", 21),
+    ("chart", 7),
+    ("video", 17),
     ("chat", 3),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))

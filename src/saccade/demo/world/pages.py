@@ -94,6 +94,8 @@ def repeats(rng: np.random.Generator, world: World) -> Sample:
     write, paper = Vocabulary(rng, world.split), Paper.pick(rng, world)
     face = pick_font(rng, world, paper.px(paper.letter(rng)))
     count, limit = 2 + write.below(9), paper.px(rng.uniform(140, 560))
+    if world.split == "train" and rng.random() < 0.4:
+        return _page(rng, world, write, paper, face, _runs(write, face, limit), "repeats")
     few = [write.word() if rng.random() < 0.8 else write.oddity() for _ in range(2 + write.below(4))]
     few += ["the", "and", "of", "to", "a", "is"][: write.below(7)]
     dice, texts = rng.random(), list[str]()
@@ -109,6 +111,25 @@ def repeats(rng: np.random.Generator, world: World) -> Sample:
     if not kept:
         raise Overflow("no line short enough")
     return _page(rng, world, write, paper, face, kept, "repeats")
+
+
+def _runs(write: Vocabulary, face: Font, limit: float) -> list[str]:
+    """Two to sixteen lines in which only counting tells where one is: runs of one word, or a line again and again with
+    another among them now and then."""
+    one, other = (write.word() if write.rng.random() < 0.8 else write.oddity() for _ in range(2))
+    count, run = 2 + write.below(9) + write.below(7), write.rng.random() < 0.5
+    line = _fit([one, *(write.word() for _ in range(write.below(5)))], face, limit)
+    if not line or face.measure(other) > limit:
+        raise Overflow("no line short enough")
+    texts = []
+    for _ in range(count):
+        if run:
+            parts = [one] * (1 + write.below(9)) + [other] * write.below(4) + [one] * write.below(3)
+            texts.append(_fit(parts, face, limit))
+        else:
+            dice = write.rng.random()
+            texts.append(line if dice < 0.75 else _fit(_changed(line, write).split(" "), face, limit) or other)
+    return texts
 
 
 def _changed(text: str, write: Vocabulary) -> str:

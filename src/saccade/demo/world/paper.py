@@ -104,6 +104,8 @@ class Paper:
     zoom: float
     patches: int
     stage: float
+    practice: bool = False
+    """Pages to learn from have more small letters than those of a test: these are what is misread."""
 
     @classmethod
     def pick(cls, rng: np.random.Generator, world: World) -> Paper:
@@ -114,7 +116,7 @@ class Paper:
             patches = round(_SMALL + (_FULL - _SMALL) * stage / 0.5)
         dice = rng.random() if stage >= 0.2 else 1.0
         zoom = rng.uniform(0.86, 1.16) if dice < 0.11 else rng.uniform(1.2, 2.1) if dice < 0.2 else 1.0
-        return cls(float(zoom), patches, stage)
+        return cls(float(zoom), patches, stage, world.split == "train")
 
     def px(self, pixels: float) -> int:
         """Pixels to draw for `pixels` of the final picture, at least 1."""
@@ -124,9 +126,12 @@ class Paper:
         """A letter size in final pixels, 11 to 40, mostly 14 to 30; large ones at an early stage."""
         if self.stage < 0.3:
             return int(rng.integers(15, 31))
+        least = 11 if self.zoom < 1.3 else 13
+        if self.practice and rng.random() < 0.3:
+            return int(rng.integers(least, 17))
         dice = rng.random()
         if dice < 0.06:
-            return int(rng.integers(11 if self.zoom < 1.3 else 13, 14))
+            return int(rng.integers(least, 14))
         if dice < 0.55:
             return int(rng.integers(14, 20))
         if dice < 0.78:

@@ -82,7 +82,7 @@ def scene(rng: np.random.Generator, world: World) -> Sample:
     total = bill.money(bill.total)
     pool: list[Asked] = [
         (4.0, lambda: plain(rng, world, "read", "\n".join(texts))),
-        (2.5, lambda: plain(rng, world, "total", total)),
+        (3.5, lambda: plain(rng, world, "total", total)),
         (2.5, lambda: plain(rng, world, "field", bill.money(item.cents), name=item.name, what="price")),
         (6.5, lambda: as_json(rng, world, "receipt", _value(bill, counted))),
         (0.25, lambda: refusal_turn(rng, world.wording)),
