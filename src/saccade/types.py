@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 MediaKind: TypeAlias = Literal["image", "video"]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "abort", "error"]
 Grid: TypeAlias = tuple[int, int, int]
 """(t, h, w) in patches: t temporal patches (1 for a still), h and w patches of 16 pixels before the 2x2 merge."""
 
@@ -242,6 +242,8 @@ class TokenOut:
     times: StageTimes | None = None
     """On the first token: queue, vision and prefill are filled in."""
     error: str | None = None
+    cached_tokens: int = 0
+    """On the first token: how many tokens of the prompt had keys and values already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +271,16 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one request; image and video tokens are part of the prompt tokens."""
+    """Token counts of one request. Image, video and cached tokens are part of the prompt tokens, reasoning tokens part
+    of the completion tokens."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     image_tokens: int = 0
     video_tokens: int = 0
+    cached_tokens: int = 0
+    """Found in the prefix cache, so that nothing was computed for them."""
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,23 @@ def test_counts_and_times(load: Load) -> None:
     play(load(), scene)
 
 
+def test_what_was_computed_before_is_told(load: Load) -> None:
+    async def cached(backend: Native, asked: Request) -> tuple[int, int]:
+        (*_, last) = await told(backend.generate(asked))
+        assert last.usage is not None
+        return last.usage.cached_tokens, last.usage.prompt_tokens
+
+    async def scene(backend: Native) -> None:
+        asked = request(noise(), text="word " * 20)
+        assert (await cached(backend, asked))[0] == 0
+        again, length = await cached(backend, asked)
+        assert length - 16 <= again < length
+        other, _ = await cached(backend, request(noise(seed=1), text="word " * 20))
+        assert other == 0, "another picture comes first"
+
+    play(load(), scene)
+
+
 def test_a_video_goes_the_same_way(load: Load) -> None:
     async def scene(backend: Native) -> None:
         parts = (MediaPart(MediaRef("video", "content[0]", data=clip(40, 10))), TextPart("When?"))

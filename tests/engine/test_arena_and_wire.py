@@ -78,7 +78,7 @@ def test_tokens_come_back_as_they_were() -> None:
     top = (TokenLogprob(3, -0.5), TokenLogprob(4, -1.5))
     outs = [
         TokenOut("a", 7),
-        TokenOut("b", 0, times=StageTimes(queue=1.5, prefill=2.0)),
+        TokenOut("b", 0, times=StageTimes(queue=1.5, prefill=2.0), cached_tokens=32),
         TokenOut("c", 3, -0.5, top),
         TokenOut("d", 3, finish_reason="stop"),
         TokenOut("e", None, finish_reason="error", error="why"),

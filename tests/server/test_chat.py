@@ -119,7 +119,10 @@ def test_alternatives_and_impossible_tokens(serve: Callable[..., Any]) -> None:
         {"token": "a", "logprob": -0.5, "bytes": [97]},
         {"token": "\ufffd", "logprob": -9999.0, "bytes": [195]},
     ]
-    assert answer["usage"]["prompt_tokens_details"] == {"image_tokens": 2, "video_tokens": 0}
+    assert answer["usage"]["prompt_tokens_details"] == {
+        "cached_tokens": 0, "image_tokens": 2, "video_tokens": 0, "text_tokens": 1,
+    }  # fmt: skip
+    assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
 
 
 def test_a_delta_without_text_sends_nothing(serve: Callable[..., Any]) -> None:

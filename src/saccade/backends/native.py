@@ -217,7 +217,8 @@ class Native:
                 first_token=(first - arrived) * 1e3,
                 decode=(time.perf_counter() - first) * 1e3,
             )
-            yield replace(delta, usage=replace(usage, completion_tokens=answer.num_tokens), times=times)
+            usage = replace(usage, completion_tokens=answer.num_tokens, cached_tokens=begun.cached_tokens)
+            yield replace(delta, usage=usage, times=times)
         finally:
             del self._answers[id]
             if handing:

@@ -43,11 +43,13 @@ WHOLE = 1 << 40
 
 @dataclass(slots=True, eq=False)
 class _Stages:
-    """When a request that has no token yet passed where: seconds of the clock, and milliseconds of vision."""
+    """Where a request that has no token yet has been: seconds of the clock, and milliseconds of vision."""
 
     submitted: float
     admitted: float | None = None
     vision: float = 0.0
+    cached: int = 0
+    """Tokens of its prompt that were found in the prefix cache when it was first admitted."""
 
 
 class Engine:
@@ -189,7 +191,7 @@ class Engine:
         for admitted in plan.admitted:
             stages = self._stages.get(admitted.id)
             if stages and stages.admitted is None:
-                stages.admitted = began
+                stages.admitted, stages.cached = began, admitted.num_cached
 
     def _told(self, event: Event, result: StepResult) -> TokenOut:
         """An event for the caller, with what the runner knows of its token."""
@@ -204,7 +206,8 @@ class Engine:
         choice = result.choices[event.sample] if event.sample >= 0 else None
         if choice is None:
             return TokenOut(event.id, None, finish_reason=event.finish, error=event.error)
-        return TokenOut(event.id, event.token, choice.logprob, choice.top, event.finish, times)
+        cached = stages.cached if stages else 0
+        return TokenOut(event.id, event.token, choice.logprob, choice.top, event.finish, times, cached_tokens=cached)
 
     def _forget(self, request_id: str) -> None:
         self._stages.pop(request_id, None)

@@ -176,6 +176,7 @@ def pack_outs(outs: list[TokenOut]) -> list[Row]:
             out.finish_reason,
             out.times,
             out.error,
+            out.cached_tokens,
         )
         for out in outs
     ]
@@ -194,5 +195,8 @@ def _whole(
     finish: Any,
     times: StageTimes | None,
     error: str | None,
+    cached_tokens: int,
 ) -> TokenOut:
-    return TokenOut(id, token, logprob, tuple(TokenLogprob(*other) for other in top), finish, times, error)
+    return TokenOut(
+        id, token, logprob, tuple(TokenLogprob(*other) for other in top), finish, times, error, cached_tokens
+    )

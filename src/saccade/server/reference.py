@@ -119,7 +119,9 @@ and `tool` messages. Beside `url`, the object may hold:
 
 ## Answers
 
-As in OpenAI's interface. `usage.prompt_tokens_details` has `image_tokens` and `video_tokens`. One more key, `timings`,
+As in OpenAI's interface. `usage.prompt_tokens_details` tells how many of the prompt's tokens are `text_tokens`,
+`image_tokens` and `video_tokens`, and how many of all were found in the prefix cache, `cached_tokens`;
+`usage.completion_tokens_details` has `reasoning_tokens`. One more key, `timings`,
 tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `tokenize_ms`, `queue_ms`,
 `vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. In a stream
 it is in the last chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
