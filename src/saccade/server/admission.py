@@ -37,6 +37,12 @@ class Load:
     num_images: int
     num_videos: int
 
+    def __add__(self, other: Load) -> Load:
+        return Load(self.tokens + other.tokens, self.num_images + other.num_images, self.num_videos + other.num_videos)
+
+
+NOTHING = Load(0, 0, 0)
+
 
 class Admission:
     """The requests that wait, and how many more may. Belongs to one event loop."""

@@ -17,7 +17,8 @@ from saccade.backends.base import Backend
 from saccade.errors import BusyError, RequestError, SaccadeError
 from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
-from saccade.server.chat import INTERNAL, chat_routes
+from saccade.server.chat import chat_routes
+from saccade.server.gate import INTERNAL, Gate
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.tokenize import tokenize_routes
 
@@ -52,8 +53,9 @@ def create_app(
     card = backend.card()
     admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=card.context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
-    app.include_router(chat_routes(backend, max_body_bytes, admission, metrics))
-    app.include_router(tokenize_routes(backend, max_body_bytes, admission))
+    gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes)
+    app.include_router(chat_routes(gate))
+    app.include_router(tokenize_routes(backend, gate))
     created = int(time.time())
 
     @app.get("/v1/models")

@@ -162,7 +162,7 @@ class Metrics(Collector):
             yield timed
         for name, text in TOKENS.items():
             yield self._counter(prefix + name, text, {"": self._tokens[name]})
-        yield self._counter(prefix + "requests", "Chat requests by HTTP status", self._statuses, "status")
+        yield self._counter(prefix + "requests", "Requests to the model by HTTP status", self._statuses, "status")
         ended = "Answers by why they ended; abort, error: streams that broke off"
         yield self._counter(prefix + "request_success", ended, self._reasons, "finished_reason")
         queued = {"": self._admission.waiting}

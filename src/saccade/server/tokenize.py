@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from saccade.backends.base import Backend
-from saccade.server.admission import Admission, Load
-from saccade.server.chat import CLOSING, read_body, served, while_connected
+from saccade.server.admission import NOTHING
+from saccade.server.gate import Gate
 from saccade.server.schema import parse_tokenize
 
-NOTHING = Load(0, 0, 0)
-"""What it asks of the engine; its pictures are decoded like all others, so it takes a place in the queue."""
 
-
-def tokenize_routes(backend: Backend, max_body_bytes: int, admission: Admission) -> APIRouter:
+def tokenize_routes(backend: Backend, gate: Gate) -> APIRouter:
     """The endpoint over `backend`, with the limits of the chat endpoint."""
     router = APIRouter()
 
+    async def respond(http: Request) -> Response:
+        call = parse_tokenize(await gate.read(http))
+        gate.check_model(call.model)
+        # Its pictures are decoded like all others, so it takes a place in the queue.
+        tokens = await gate.waiting(http, NOTHING, lambda: backend.tokenize(call.asked))
+        return JSONResponse({"count": len(tokens), "max_model_len": backend.card().context, "tokens": tokens})
+
     @router.post("/tokenize")
     async def tokenize(http: Request) -> Response:
-        try:
-            admission.check()
-            call = parse_tokenize(await read_body(http, max_body_bytes))
-            served(backend, call.model)
-            with admission.place(NOTHING):
-                tokens = await while_connected(http.receive, backend.tokenize(call.asked))
-        except ClientDisconnect:
-            return Response(status_code=499)  # Nobody reads it.
-        except asyncio.CancelledError:  # The server ends, and waited long enough.
-            raise CLOSING from None
-        return JSONResponse({"count": len(tokens), "max_model_len": backend.card().context, "tokens": tokens})
+        return await gate.responding(respond(http))
 
     return router

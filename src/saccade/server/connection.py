@@ -1,0 +1,89 @@
+"""One connection: its body is read within a limit, its answer is sent as events, and its end ends the work; knows
+nothing of what is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from saccade.errors import TooLargeError
+
+T = TypeVar("T")
+
+
+async def read_body(http: Request, limit: int) -> bytes:
+    """The body of a request. Raises TooLargeError as soon as more than `limit` bytes are announced or have come."""
+    announced = http.headers.get("content-length", "0")
+    size = int(announced) if announced.isdecimal() else 0
+    pieces = []
+    if size <= limit:
+        size = 0
+        async for piece in http.stream():
+            size += len(piece)
+            pieces.append(piece)
+            if size > limit:
+                break
+    if size > limit:
+        raise TooLargeError(
+            f"The request is larger than {limit} bytes.",
+            hint="Send smaller pictures, or raise --max-body-bytes on the server.",
+        )
+    return b"".join(pieces)
+
+
+async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
+    """What `work` gives. It is cancelled, and ClientDisconnect raised, when the client closes the connection."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; the generator behind them is closed the moment the client is gone."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        *,
+        closing: bytes,
+        ended: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`closing`: the last event when the server ends before the answer does. `ended` is awaited at the end, even
+        when not one event was asked for."""
+        # Proxies must neither keep an answer nor hold it back until it is whole.
+        super().__init__(events, headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._events = events
+        self._closing = closing
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._events):
+                await while_connected(receive, self.stream_response(send))
+        except asyncio.CancelledError:  # The server ends, and waited long enough.
+            await send({"type": "http.response.body", "body": self._closing})
+        finally:
+            await self._ended()
