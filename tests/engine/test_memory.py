@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
-import torch
+import pytest
 
-from saccade.engine.memory import activation_bytes
+from saccade.engine.footprint import DeviceMemory, activation_bytes, block_bytes, divide, feature_bytes_per_token
+from saccade.engine.memory import plan_memory, widths
+from saccade.engine.options import EngineOptions
+from saccade.errors import SettingsError
 from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.size import Widths
 from saccade.model.vision import VisionBlock
+
+GPU = DeviceMemory(free=2**30, total=2**30, is_gpu=True)
+SMALL = EngineOptions(graphs=False, feature_cache_bytes=2**20)
 
 
 def test_an_mlp_of_the_tower_in_fp32_is_counted_so(model: Qwen3VL) -> None:
     half = copy.deepcopy(model).half()
-    before = activation_bytes(half)
-    assert 2 * before <= activation_bytes(model) <= 2 * before + 1
+    before = activation_bytes(model.config, widths(half))
+    assert 2 * before <= activation_bytes(model.config, widths(model)) <= 2 * before + 1
     for block in half.visual.blocks:
         assert isinstance(block, VisionBlock)
         block.linear_fc1.float()
         block.linear_fc2.float()
-    assert half.dtype == torch.float16
+    assert widths(half) == Widths(2, 4) == Widths.of("float16")
     # For each of 16,384 patches: inner width 48 twice, 2 bytes more; outer width 32 in and out, 4 bytes.
-    assert abs(activation_bytes(half) - before - 1.1 * 16384 * (2 * 48 * 2 + 2 * 32 * 4)) < 2
+    more = activation_bytes(model.config, widths(half)) - before
+    assert abs(more - 1.1 * 16384 * (2 * 48 * 2 + 2 * 32 * 4)) < 2
+
+
+def test_keys_and_values_get_what_is_left_of_the_share_of_a_gpu(model: Qwen3VL) -> None:
+    config, kind = model.config, Widths.of("float32")
+    plan = divide(config, kind, 5, GPU, SMALL, max_context=4096, max_running=4)
+    left = int(0.9 * 2**30) - activation_bytes(config, kind) - 2**20
+    assert plan.num_blocks == left // block_bytes(config, kind)
+    assert plan.kv == plan.num_blocks * block_bytes(config, kind)
+    others = replace(GPU, free=2**30 - 10 * block_bytes(config, kind))
+    assert divide(config, kind, 5, others, SMALL, max_context=9, max_running=1).num_blocks == plan.num_blocks - 10
+
+
+def test_a_gpu_that_is_full_is_refused(model: Qwen3VL) -> None:
+    for options in (SMALL, replace(SMALL, kv_cache_bytes=2**40)):
+        with pytest.raises(SettingsError):
+            divide(model.config, Widths(4, 4), 5, replace(GPU, free=2**20), options, max_context=4096, max_running=4)
+
+
+def test_a_cpu_has_the_blocks_that_its_sequences_can_need(model: Qwen3VL) -> None:
+    plan = plan_memory(model, EngineOptions(), max_context=160, max_running=3)
+    assert plan.num_blocks == 1 + 3 * 10
+    assert plan.weights == sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def test_features_have_all_levels(model: Qwen3VL) -> None:
+    text, vision = model.config.text, model.config.vision
+    levels = 1 + len(vision.deepstack_visual_indexes)
+    assert feature_bytes_per_token(model.config, Widths(2, 2)) == levels * text.hidden_size * 2

@@ -1,56 +1,35 @@
-"""How much memory keys, values, features and activations take, and how much there is; a model and the owner's wishes
-come in, bytes and blocks go out."""
+"""The memory plan of a model that is loaded: looks at its tensors and its device, and lets `footprint` divide."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from saccade.cache.blocks import BLOCK
+from saccade.engine import footprint
+from saccade.engine.footprint import DeviceMemory, MemoryPlan
 from saccade.engine.options import EngineOptions
-from saccade.engine.plan import MAX_ROWS
-from saccade.errors import SettingsError
 from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.size import Widths
 from saccade.model.vision import VisionBlock
 
-CPU_SHARE = 0.5
-"""Of the memory that is free once the model is loaded, what keys and values may take on a CPU."""
-CPU_FEATURES = 256 * 2**20
-GPU_FEATURES = 1 / 20
-"""Of the whole memory of a GPU, for features of pictures."""
-GRAPHS = 640 * 2**20
-"""What captured steps keep: their activations, and the driver's description of some 100 graphs."""
-MOST_PATCHES = 16384
-"""Patches of the largest picture: 4,194,304 pixels."""
 
-
-@dataclass(frozen=True, slots=True)
-class MemoryPlan:
-    """Bytes, and blocks of keys and values."""
-
-    weights: int
-    kv: int
-    features: int
-    host_features: int
-    activations: int
-    """Kept free for the largest step, graphs included; on a CPU not counted."""
-    num_blocks: int
+def widths(model: Qwen3VL) -> Widths:
+    """The types its weights have."""
+    block = model.visual.blocks[0]
+    assert isinstance(block, VisionBlock)
+    return Widths(model.dtype.itemsize, block.linear_fc1.weight.itemsize)
 
 
 def block_bytes(model: Qwen3VL) -> int:
-    """BLOCK tokens in all layers. Demo model in fp32: 2 * 6 layers * 2 heads * 64 * 4 * 16 = 98,304."""
-    text = model.config.text
-    per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * model.dtype.itemsize
-    return BLOCK * per_token
+    """Of one block of keys and values."""
+    return footprint.block_bytes(model.config, widths(model))
 
 
 def feature_bytes_per_token(model: Qwen3VL) -> int:
     """All levels of one picture token."""
-    levels = 1 + len(model.config.vision.deepstack_visual_indexes)
-    return levels * model.config.text.hidden_size * model.dtype.itemsize
+    return footprint.feature_bytes_per_token(model.config, widths(model))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -65,52 +44,17 @@ def free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def activation_bytes(model: Qwen3VL) -> int:
-    """Of the largest encode (MOST_PATCHES patches: input, sum, norm, q k v, attention and inner width, in the model's
-    type, and levels on the way) and the largest forward pass behind each other, a tenth added for what the allocator
-    cannot use. 2B in bf16: 0.56 and 0.50 GB. The tower's MLP may be in fp32 while the rest is in fp16."""
-    vision, text = model.config.vision, model.config.text
-    block = model.visual.blocks[0]
-    assert isinstance(block, VisionBlock)
-    inner, size, mlp = text.intermediate_size, model.dtype.itemsize, block.linear_fc1.weight.itemsize
-    patch = size * (8 * vision.hidden_size + 768) + mlp * 2 * vision.intermediate_size
-    if mlp != size:
-        patch += mlp * 2 * vision.hidden_size  # what goes in and what comes out
-    row = 6 * text.hidden_size + 3 * inner + (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
-    return int(1.1 * (MOST_PATCHES * patch + MAX_ROWS * size * row))
+def device_memory(device: torch.device) -> DeviceMemory:
+    """As it is now."""
+    if device.type == "cuda":
+        return DeviceMemory(*torch.cuda.mem_get_info(device), is_gpu=True)
+    return DeviceMemory(free_bytes(device), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), is_gpu=False)
 
 
 def plan_memory(model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int) -> MemoryPlan:
-    """What goes where. Raises SettingsError when the device is too small for what is wished.
-
-    On a CPU memory is taken when it is first written, so that blocks nobody needs cost nothing; there are as many as
-    the running sequences can need. A GPU's share is taken whole, since the prefix cache makes use of all of it.
-    """
+    """What goes where beside a model on its device. Raises SettingsError when that is too small for what is wished."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    device, block = model.device, block_bytes(model)
-    one = 1 + -(-max_context // BLOCK)
-    if device.type != "cuda":
-        features = CPU_FEATURES if options.feature_cache_bytes is None else options.feature_cache_bytes
-        num = min(1 + max_running * (one - 1), int(CPU_SHARE * free_bytes(device)) // block)
-        if options.kv_cache_bytes is not None:
-            num = options.kv_cache_bytes // block
-        activations = 0
-    else:
-        free, total = torch.cuda.mem_get_info(device)
-        features = int(GPU_FEATURES * total) if options.feature_cache_bytes is None else options.feature_cache_bytes
-        activations = activation_bytes(model) + (GRAPHS if options.graphs else 0)
-        room = int(options.gpu_memory_utilization * total) - (total - free) - activations - features
-        num = (room if options.kv_cache_bytes is None else options.kv_cache_bytes) // block
-        if options.kv_cache_bytes is not None and num * block + activations + features > free:
-            raise SettingsError(
-                f"The device has {free} bytes free; keys and values of {num * block}, features of {features} and "
-                f"{activations} for the work itself do not fit.",
-                param="kv_cache_memory",
-            )
-    if num < 2:
-        raise SettingsError(
-            f"There is no room for keys and values: one block takes {block} bytes, two are needed.",
-            param="gpu_memory_utilization" if options.kv_cache_bytes is None else "kv_cache_memory",
-            hint="Raise --gpu-memory-utilization or --kv-cache-memory, or lower --feature-cache-memory.",
-        )
-    return MemoryPlan(weights, num * block, features, options.host_feature_cache_bytes, activations, num)
+    memory = device_memory(model.device)
+    return footprint.divide(
+        model.config, widths(model), weights, memory, options, max_context=max_context, max_running=max_running
+    )

@@ -70,19 +70,26 @@ def load(
     directory, device = Path(directory), torch.device(device)
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
     found = _by_canonical_name(entries(directory)) if load_format == "auto" else {}
-    with torch.device("meta"), _Unfilled():
-        model = Qwen3VL(config, ops or select(device))
-    places = _places(model)
-    if load_format == "auto":
-        _settle_tied_head(config, found)
-        places = _settle_experts(model, places, found)
-        _compare(directory, places, found)
+    model = build_empty(config, ops or select(device))
+    places = _settle(directory, model, found) if load_format == "auto" else _places(model)
     _allocate(model, resolve_dtype(dtype, config, found, device), device)
     if load_format == "dummy":
         initialize(model)
     else:
         _fill(model, places, found)
     return model.eval()
+
+
+def build_empty(config: ModelConfig, ops: Ops) -> Qwen3VL:
+    """A model whose tensors have shapes and no memory."""
+    with torch.device("meta"), _Unfilled():
+        return Qwen3VL(config, ops)
+
+
+def check(directory: Path) -> None:
+    """All that `load` looks at before it reads the first number of a weight. Raises CheckpointError as it does."""
+    config = ModelConfig.from_dict(read_json(directory / "config.json"))
+    _settle(directory, build_empty(config, select("cpu")), _by_canonical_name(entries(directory)))
 
 
 def save(model: Qwen3VL, directory: Path) -> None:
@@ -235,6 +242,14 @@ def _by_canonical_name(found: list[Entry]) -> dict[str, Entry]:
 
 
 # --- agreement of file and model -------------------------------------------------------------------------------------
+
+
+def _settle(directory: Path, model: Qwen3VL, found: dict[str, Entry]) -> dict[str, Place]:
+    """Where every tensor that was found goes; a CheckpointError when they are not exactly those of the model."""
+    _settle_tied_head(model.config, found)
+    places = _settle_experts(model, _places(model), found)
+    _compare(directory, places, found)
+    return places
 
 
 def _settle_tied_head(config: ModelConfig, found: dict[str, Entry]) -> None:
