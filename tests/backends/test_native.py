@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import saccade
-from saccade.backends import native
+from saccade.backends import pictures
 from saccade.backends.native import Native
 from saccade.engine import runner
 from saccade.engine.options import EngineOptions
@@ -238,13 +238,13 @@ def test_a_picture_that_is_none_harms_only_its_own_request(load: Load, broken: b
 def test_media_work_stays_off_the_event_loop(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     places = []
     for name in ("decode", "prepare"):
-        plain = getattr(native, name)
+        plain = getattr(pictures, name)
 
         def noted(*args: Any, plain: Any = plain) -> Any:
             places.append(threading.current_thread().name)
             return plain(*args)
 
-        monkeypatch.setattr(native, name, noted)
+        monkeypatch.setattr(pictures, name, noted)
 
     async def scene(backend: Native) -> None:
         await ids(backend, request(noise()))

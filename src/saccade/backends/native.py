@@ -16,7 +16,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import Literal
 
 from saccade.backends.generation import GenerationDefaults, check_ids
+from saccade.backends.pictures import Pictures
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
 from saccade.errors import ContextLengthError, EngineError
-from saccade.media.fetch import Fetcher, MediaLimits
-from saccade.media.frames import decode
-from saccade.media.pixels import Plans, prepare, prepare_resize
-from saccade.media.recent import RecentPictures
+from saccade.media.fetch import MediaLimits
+from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.prompt import PromptBuilder
 from saccade.text.tokenizer import Detokenizer, Tokenizer
 from saccade.types import (
@@ -51,7 +50,6 @@ from saccade.types import (
     TextLogprob,
     TextPart,
     TokenOut,
-    UInt8Array,
     Usage,
 )
 
@@ -60,8 +58,6 @@ WHITE = base64.b64decode(
     "4dI8z/G7AAAAAElFTkSuQmCC"
 )
 """A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
-RECENT_BYTES = 512 * 2**20
-"""Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """What ends an answer of a checkpoint that does not say."""
 
@@ -82,17 +78,13 @@ class Native:
     ) -> None:
         """`host` has an engine of the same checkpoint, or is about to. Raises as `EngineHost.facts` does."""
         self._prompts = prompts
-        self._plans = plans
-        self._limits = limits
-        self._fetcher = Fetcher(limits)
+        self._pictures = Pictures(limits, plans)
         self._defaults = defaults
         self._stop_ids = stop_ids
         self._host = host
-        self._recent = RecentPictures(RECENT_BYTES)
         num_threads = min(8, 2 + (os.cpu_count() or 1))
-        self._media_pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
         self._text_pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-text")
-        """Apart, so that text does not wait for pictures that are fetched from afar."""
+        """Apart from that of pictures, so that text does not wait for them."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
         self._numbers = itertools.count()
@@ -186,8 +178,8 @@ class Native:
     async def close(self) -> None:
         self._over = self._over or "The model was stopped."
         await asyncio.to_thread(self._host.close)
-        for pool in (self._media_pool, self._text_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._pictures.close()
+        self._text_pool.shutdown(wait=False, cancel_futures=True)
         self._end_all(self._over)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -198,8 +190,8 @@ class Native:
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
         try:
-            looks = await self._look_at_all(request.media) if len(request.media) > 1 else None
-            pool = self._media_pool if len(request.media) == 1 else self._text_pool
+            looks = await self._pictures.look_at_all(request.media) if len(request.media) > 1 else None
+            pool = self._pictures.pool if len(request.media) == 1 else self._text_pool
             handing = pool.submit(self._hand_in, id, request, looks)
             del request, looks  # files and pixels are large, and answers may be long
             usage, stages = await asyncio.wrap_future(handing)
@@ -230,20 +222,15 @@ class Native:
         if isinstance(asked, str):
             encode = partial(self._prompts.tokenizer.encode, specials=False)
             return tuple(await run(self._text_pool, encode, asked))
-        pictures = [picture for picture, _ in await self._look_at_all(asked.media)]
+        pictures = [picture for picture, _ in await self._pictures.look_at_all(asked.media)]
         return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
-
-    async def _look_at_all(self, refs: Iterable[MediaRef]) -> list[tuple[Picture, StageTimes]]:
-        """Several pictures at once."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._media_pool, self._look, ref) for ref in refs))
 
     def _hand_in(
         self, id: str, request: Request, looks: list[tuple[Picture, StageTimes]] | None
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long."""
-        looks = looks or [self._look(ref) for ref in request.media]
+        looks = looks or [self._pictures.look(ref) for ref in request.media]
         pictures = tuple(picture for picture, _ in looks)
         began = time.perf_counter()
         prompt = self._prompts.build(request.messages, pictures, request.tools)
@@ -258,28 +245,6 @@ class Native:
             tokenize=(built - began) * 1e3,
         )
         return _usage(prompt, pictures), stages
-
-    def _look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
-        """One picture or video from its address to its pixels, and the time of each stage. Runs in a media thread."""
-        began = time.perf_counter()
-        blob = self._fetcher.fetch(ref)
-        fetched = time.perf_counter()
-        plan = self._plans.of(ref)
-        wanted = (blob.digest, plan, ref.fps, ref.num_frames)
-        if (known := self._recent.get(wanted)) is not None:
-            return known, StageTimes(fetch=(fetched - began) * 1e3)
-        frames = decode(blob, ref, self._limits, self._plans.video.sampling)
-        decoded = time.perf_counter()
-        clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
-        picture = prepare(replace(frames, pixels=clock), plan)
-        done = time.perf_counter()
-        self._recent.put(wanted, picture)
-        times = StageTimes(
-            fetch=(fetched - began) * 1e3,
-            decode_media=(decoded - fetched + clock.seconds) * 1e3,
-            resize=(done - decoded - clock.seconds) * 1e3,
-        )
-        return picture, times
 
     def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
         """Nothing left open, and an answer of that length fits. Raises RequestError."""
@@ -363,24 +328,6 @@ class _Answer:
     def _named(self, token: int) -> tuple[str, bytes]:
         raw = self._tokenizer.token_bytes(token)
         return raw.decode(errors="replace"), raw
-
-
-class _Clock:
-    """Frames as they are read, and the seconds that reading them took."""
-
-    def __init__(self, frames: Iterable[UInt8Array]) -> None:
-        self._frames = frames
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[UInt8Array]:
-        frames = iter(self._frames)
-        while True:
-            began = time.perf_counter()
-            frame = next(frames, None)
-            self.seconds += time.perf_counter() - began
-            if frame is None:
-                return
-            yield frame
 
 
 def _usage(prompt: Prompt, pictures: tuple[Picture, ...]) -> Usage:

@@ -1,0 +1,82 @@
+"""The media side of the corridor: a MediaRef becomes a Picture, with the time of each stage; knows no prompt and no
+engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from saccade.media.fetch import Fetcher, MediaLimits
+from saccade.media.frames import decode
+from saccade.media.pixels import Plans, prepare
+from saccade.media.recent import RecentPictures
+from saccade.types import MediaRef, Picture, StageTimes, UInt8Array
+
+RECENT_BYTES = 512 * 2**20
+"""Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
+
+
+class Pictures:
+    """Fetches, decodes and resizes in threads of its own, and keeps what was prepared lately."""
+
+    def __init__(self, limits: MediaLimits, plans: Plans) -> None:
+        self._limits = limits
+        self._plans = plans
+        self._fetcher = Fetcher(limits)
+        self._recent = RecentPictures(RECENT_BYTES)
+        num_threads = min(8, 2 + (os.cpu_count() or 1))
+        self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
+        """Where `look` is to be called."""
+
+    async def look_at_all(self, refs: Iterable[MediaRef]) -> list[tuple[Picture, StageTimes]]:
+        """Several at once."""
+        run = asyncio.get_running_loop().run_in_executor
+        return await asyncio.gather(*(run(self.pool, self.look, ref) for ref in refs))
+
+    def look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
+        """One picture or video from its address to its pixels, and the time of each stage."""
+        began = time.perf_counter()
+        blob = self._fetcher.fetch(ref)
+        fetched = time.perf_counter()
+        plan = self._plans.of(ref)
+        wanted = (blob.digest, plan, ref.fps, ref.num_frames)
+        if (known := self._recent.get(wanted)) is not None:
+            return known, StageTimes(fetch=(fetched - began) * 1e3)
+        frames = decode(blob, ref, self._limits, self._plans.video.sampling)
+        decoded = time.perf_counter()
+        clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
+        picture = prepare(replace(frames, pixels=clock), plan)
+        done = time.perf_counter()
+        self._recent.put(wanted, picture)
+        times = StageTimes(
+            fetch=(fetched - began) * 1e3,
+            decode_media=(decoded - fetched + clock.seconds) * 1e3,
+            resize=(done - decoded - clock.seconds) * 1e3,
+        )
+        return picture, times
+
+    def close(self) -> None:
+        """Begin nothing new."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Clock:
+    """Frames as they are read, and the seconds that reading them took."""
+
+    def __init__(self, frames: Iterable[UInt8Array]) -> None:
+        self._frames = frames
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[UInt8Array]:
+        frames = iter(self._frames)
+        while True:
+            began = time.perf_counter()
+            frame = next(frames, None)
+            self.seconds += time.perf_counter() - began
+            if frame is None:
+                return
+            yield frame
