@@ -61,8 +61,7 @@ async def ask(
     assert delta.usage, "and usage"
     if as_json:
         told = {"model": request.model, "answer": text, "finish_reason": delta.finish_reason}
-        timings = {f"{stage}_ms": round(spent, 3) for stage, spent in asdict(delta.times).items()}
-        print(json.dumps({**told, "usage": asdict(delta.usage), "timings": timings}, ensure_ascii=False))
+        print(json.dumps({**told, "usage": asdict(delta.usage), "timings": delta.times.timings}, ensure_ascii=False))
     else:
         terminal.show_times(delta.times, delta.usage, loading)
 

@@ -10,7 +10,7 @@ Delta, Usage, StageTimes                       backends/ emit them, server/ writ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +19,8 @@ import numpy.typing as npt
 MediaKind: TypeAlias = Literal["image", "video"]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "abort", "error"]
+PictureLevel: TypeAlias = Literal["digest", "pixels", "miss"]
+VisionLevel: TypeAlias = Literal["prefix", "device", "host", "wait", "miss"]
 Grid: TypeAlias = tuple[int, int, int]
 """(t, h, w) in patches: t temporal patches (1 for a still), h and w patches of 16 pixels before the 2x2 merge."""
 
@@ -53,6 +55,8 @@ class Blob:
 
     data: bytes
     digest: str
+    hash_seconds: float = 0.0
+    """What the digest took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,19 +219,46 @@ class TokenLogprob:
     logprob: float
 
 
+VISION_LEVELS: tuple[VisionLevel, ...] = ("prefix", "device", "host", "wait", "miss")
+"""From the best to the worst: no features were needed since keys and values were there; features were on the device;
+in host memory; another request was having them encoded; they had to be encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHits:
+    """What of one request was there already. Of several pictures the worst is told; None: it has none."""
+
+    pictures: PictureLevel | None = None
+    """digest: the file was prepared before. pixels: the file was new, and the features of its pixels were there. miss:
+    neither."""
+    vision: VisionLevel | None = None
+    prefix_tokens: int = 0
+    """Tokens of the prompt whose keys and values were there."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Milliseconds spent in each stage of one request; `first_token` counts from arrival, `decode` from there on."""
+    """Milliseconds spent in each stage of one request, and which caches helped; `first_token` counts from arrival,
+    `decode` from there on."""
 
     fetch: float = 0.0
     decode_media: float = 0.0
     resize: float = 0.0
+    hash: float = 0.0
+    """Digests of the files."""
     tokenize: float = 0.0
     queue: float = 0.0
     vision: float = 0.0
     prefill: float = 0.0
     first_token: float = 0.0
     decode: float = 0.0
+    cache: CacheHits = CacheHits()
+
+    @property
+    def timings(self) -> dict[str, Any]:
+        """As it is told to people: fetch_ms, decode_media_ms ..., and `cache`."""
+        spent = {name: value for name, value in asdict(self).items() if name != "cache"}
+        return {**{f"{name}_ms": round(value, 3) for name, value in spent.items()}, "cache": asdict(self.cache)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +271,7 @@ class TokenOut:
     top_logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     times: StageTimes | None = None
-    """On the first token: queue, vision and prefill are filled in."""
+    """On the first token: queue, vision, prefill and what the engine knows of caches are filled in."""
     error: str | None = None
     cached_tokens: int = 0
     """On the first token: how many tokens of the prompt had keys and values already."""

@@ -15,12 +15,12 @@ from saccade.backends.base import Echo
 from saccade.errors import EngineError
 from saccade.server.admission import Admission
 from saccade.server.metrics import BOUNDS, VLLM_NAMES, Metrics
-from saccade.types import Delta, EngineStats, Request, StageTimes, Usage
+from saccade.types import CacheHits, Delta, EngineStats, Request, StageTimes, Usage
 
 PATH = "/v1/chat/completions"
 COUNTERS = {"hits": 7, "waits": 1, "misses": 2, "evictions": 3}
 STATS = EngineStats(4, 5, 6, 8, 25, 100, 1000, 2000, 9, COUNTERS, {})
-TIMES = StageTimes(1, 2, 3, 4, 5, 6, 7, first_token=30, decode=80)
+TIMES = StageTimes(1, 2, 3, 3.5, 4, 5, 6, 7, first_token=30, decode=80, cache=CacheHits("pixels", "host", 16))
 LAST = Delta(finish_reason="stop", usage=Usage(20, 5, image_tokens=12, video_tokens=4), times=TIMES)
 
 Samples = dict[tuple[str, str], float]
@@ -136,6 +136,7 @@ def test_where_the_time_went() -> None:
         "request_fetch_time_seconds": 0.001,
         "request_decode_media_time_seconds": 0.002,
         "request_resize_time_seconds": 0.003,
+        "request_hash_time_seconds": 0.0035,
         "request_tokenize_time_seconds": 0.004,
         "request_queue_time_seconds": 0.005,
         "request_vision_time_seconds": 0.006,
@@ -146,6 +147,10 @@ def test_where_the_time_went() -> None:
     })  # fmt: skip
     buckets = [told["saccade:request_queue_time_seconds_bucket", f"le={bound}"] for bound in (*BOUNDS, "+Inf")]
     assert buckets == [float(bound >= 0.005) for bound in BOUNDS] + [1.0]
+    assert told["saccade:picture_cache_requests_total", "level=pixels"] == 1
+    assert told["saccade:picture_cache_requests_total", "level=digest"] == 0
+    assert told["saccade:vision_cache_requests_total", "level=host"] == 1
+    assert told["saccade:prompt_tokens_cached_total", ""] == 16
     assert told["saccade:image_tokens_total", ""] == 12
     assert told["saccade:video_tokens_total", ""] == 4
 

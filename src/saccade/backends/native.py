@@ -25,6 +25,7 @@ from typing import Literal
 
 from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.backends.pictures import Pictures
+from saccade.backends.times import looked, whole
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
@@ -201,14 +202,8 @@ class Native:
                 yield delta
                 out = await self._next(queue)
             assert begun.times, "the first token carries the engine's times"
-            times = replace(
-                stages,
-                queue=begun.times.queue,
-                vision=begun.times.vision,
-                prefill=begun.times.prefill,
-                first_token=(first - arrived) * 1e3,
-                decode=(time.perf_counter() - first) * 1e3,
-            )
+            now = time.perf_counter()
+            times = whole(stages, begun.times, first_token=(first - arrived) * 1e3, decode=(now - first) * 1e3)
             usage = replace(usage, completion_tokens=answer.num_tokens, cached_tokens=begun.cached_tokens)
             yield replace(delta, usage=usage, times=times)
         finally:
@@ -238,13 +233,8 @@ class Native:
         sampling = self._sampling(request.sampling, prompt)
         if id in self._answers:  # somebody still waits for it
             self._host.submit(EngineRequest(id, prompt, pictures, sampling))
-        stages = StageTimes(
-            fetch=sum(look.fetch for _, look in looks),
-            decode_media=sum(look.decode_media for _, look in looks),
-            resize=sum(look.resize for _, look in looks),
-            tokenize=(built - began) * 1e3,
-        )
-        return _usage(prompt, pictures), stages
+        stages = looked(look for _, look in looks)
+        return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)
 
     def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
         """Nothing left open, and an answer of that length fits. Raises RequestError."""

@@ -14,7 +14,7 @@ from saccade.media.fetch import Fetcher, MediaLimits
 from saccade.media.frames import decode
 from saccade.media.pixels import Plans, prepare
 from saccade.media.recent import RecentPictures
-from saccade.types import MediaRef, Picture, StageTimes, UInt8Array
+from saccade.types import CacheHits, MediaRef, Picture, StageTimes, UInt8Array
 
 RECENT_BYTES = 512 * 2**20
 """Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
@@ -45,7 +45,8 @@ class Pictures:
         plan = self._plans.of(ref)
         wanted = (blob.digest, plan, ref.fps, ref.num_frames)
         if (known := self._recent.get(wanted)) is not None:
-            return known, StageTimes(fetch=(fetched - began) * 1e3)
+            fetch = fetched - began - blob.hash_seconds
+            return known, StageTimes(fetch=fetch * 1e3, hash=blob.hash_seconds * 1e3, cache=CacheHits("digest"))
         frames = decode(blob, ref, self._limits, self._plans.video.sampling)
         decoded = time.perf_counter()
         clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
@@ -53,7 +54,9 @@ class Pictures:
         done = time.perf_counter()
         self._recent.put(wanted, picture)
         times = StageTimes(
-            fetch=(fetched - began) * 1e3,
+            fetch=(fetched - began - blob.hash_seconds) * 1e3,
+            hash=blob.hash_seconds * 1e3,
+            cache=CacheHits("miss"),
             decode_media=(decoded - fetched + clock.seconds) * 1e3,
             resize=(done - decoded - clock.seconds) * 1e3,
         )

@@ -28,7 +28,7 @@ from saccade.engine.runner import Launched, Runner, StepResult
 from saccade.engine.scheduler import Scheduler
 from saccade.errors import SaccadeError
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.types import EngineStats, StageTimes, TokenOut
+from saccade.types import VISION_LEVELS, CacheHits, EngineStats, StageTimes, TokenOut
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ class _Stages:
     vision: float = 0.0
     cached: int = 0
     """Tokens of its prompt that were found in the prefix cache when it was first admitted."""
+    has_pictures: bool = False
+    level: int = 0
+    """Index in VISION_LEVELS."""
 
 
 class Engine:
@@ -128,7 +131,7 @@ class Engine:
         max_tokens = self.max_context if asked is None else asked
         self._scheduler.submit(for_scheduler(request, stop_ids=self._stop_ids, max_tokens=max_tokens))
         self._runner.add(request)
-        self._stages[request.id] = _Stages(time.perf_counter())
+        self._stages[request.id] = _Stages(time.perf_counter(), has_pictures=bool(request.pictures))
 
     def abort(self, request_id: str) -> None:
         """End a request in any state and free what it holds; the next step tells. Does nothing if it has ended."""
@@ -192,6 +195,10 @@ class Engine:
             stages = self._stages.get(admitted.id)
             if stages and stages.admitted is None:
                 stages.admitted, stages.cached = began, admitted.num_cached
+        levels = self._scheduler.encoder.levels
+        for row in plan.rows[plan.num_decodes :]:
+            if row.samples and (stages := self._stages.get(row.id)):
+                stages.level = levels.get(row.id, 0)
 
     def _told(self, event: Event, result: StepResult) -> TokenOut:
         """An event for the caller, with what the runner knows of its token."""
@@ -200,7 +207,9 @@ class Engine:
         if stages and stages.admitted is not None:
             passed = (time.perf_counter() - stages.admitted) * 1e3
             queue = (stages.admitted - stages.submitted) * 1e3
-            times = StageTimes(queue=queue, vision=stages.vision, prefill=passed - stages.vision)
+            vision = VISION_LEVELS[stages.level] if stages.has_pictures else None
+            cache = CacheHits(vision=vision, prefix_tokens=stages.cached)
+            times = StageTimes(queue=queue, vision=stages.vision, prefill=passed - stages.vision, cache=cache)
         if event.finish is not None:
             self._runner.remove(event.id)
         choice = result.choices[event.sample] if event.sample >= 0 else None

@@ -15,6 +15,14 @@ from dataclasses import dataclass
 from saccade.cache.features import FeatureLedger, Found
 from saccade.engine.plan import Ask, EncodeSlice, EncodeUnit, Limits
 from saccade.engine.state import SequenceState
+from saccade.types import VISION_LEVELS
+
+_LEVELS = {
+    Found.READY: VISION_LEVELS.index("device"),
+    Found.PENDING: VISION_LEVELS.index("wait"),
+    Found.PROMISED: VISION_LEVELS.index("miss"),
+}
+_HOST = VISION_LEVELS.index("host")
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +51,8 @@ class Encoder:
         self._in_job: set[bytes] = set()
         """Keys of jobs in the lanes."""
         self._num_jobs = 0
+        self.levels: dict[str, int] = {}
+        """Of sequences on the device that wanted features: index in VISION_LEVELS of the worst that was found."""
         self._read: list[bytes] = []
         """Pins of visuals whose last row, or last tower block, was in the plan before: they go when the next begins."""
         self._asks: list[Ask] = []
@@ -96,6 +106,7 @@ class Encoder:
 
     def release(self, sequence: SequenceState) -> None:
         """Let go everything that is pinned for a sequence."""
+        self.levels.pop(sequence.request.id, None)
         self._shrink(sequence, sequence.consumed)
 
     def flush(self) -> None:
@@ -180,9 +191,13 @@ class Encoder:
         while sequence.held < len(visuals) and visuals[sequence.held].start <= horizon:
             visual = visuals[sequence.held]
             has_pixels = visual.picture not in sequence.without_pixels
+            promotions = self.features.counters.promotions
             found = self.features.acquire(visual.key, visual.length, can_encode=has_pixels)
             if found is Found.NO_ROOM or found is Found.ABSENT:
                 break
+            level = _HOST if self.features.counters.promotions > promotions else _LEVELS[found]
+            sequence.vision_level = max(sequence.vision_level, level)
+            self.levels[sequence.request.id] = sequence.vision_level
             sequence.held += 1
         return found
 

@@ -59,6 +59,8 @@ class SequenceState:
     """Visuals up to here can be read by rows of the step that is being planned."""
     held: int = 0
     """Visuals [consumed, held) are pinned for it."""
+    vision_level: int = 0
+    """The worst of VISION_LEVELS that one of its pictures was found at."""
     encode_alone: bool = False
     """A job with its pictures and others failed: its next ones are encoded by themselves."""
 

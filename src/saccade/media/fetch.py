@@ -55,7 +55,9 @@ class Fetcher:
         data = ref.data if ref.data is not None else self._read(ref)
         if len(data) > self._limits.max_file_bytes:
             raise self._too_large(ref)
-        return Blob(data, blake3(data).hexdigest())
+        began = time.perf_counter()
+        digest = blake3(data).hexdigest()
+        return Blob(data, digest, time.perf_counter() - began)
 
     def _read(self, ref: MediaRef) -> bytes:
         assert ref.url is not None, "a MediaRef has either a url or data"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import fields
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -99,11 +98,9 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
-def _timings(times: StageTimes | None) -> dict[str, float] | None:
-    """Milliseconds of each stage: fetch_ms, decode_media_ms ..."""
-    if times is None:
-        return None
-    return {f"{stage.name}_ms": round(getattr(times, stage.name), 3) for stage in fields(times)}
+def _timings(times: StageTimes | None) -> dict[str, Any] | None:
+    """Milliseconds of each stage: fetch_ms, decode_media_ms ..., and which caches helped."""
+    return times.timings if times else None
 
 
 def _logprobs(entries: Iterable[TextLogprob] | None) -> dict[str, Any] | None:

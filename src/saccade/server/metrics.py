@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from time import perf_counter
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from saccade.server.admission import Admission
-from saccade.types import Delta, EngineStats
+from saccade.types import VISION_LEVELS, CacheHits, Delta, EngineStats, PictureLevel
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 PREFIX = "saccade:"
@@ -34,6 +34,7 @@ MEDIA_STAGES = {
     "request_fetch_time_seconds": ("fetch", "Reading the bytes of pictures and videos"),
     "request_decode_media_time_seconds": ("decode_media", "Decoding pictures and videos"),
     "request_resize_time_seconds": ("resize", "Resizing pictures and videos"),
+    "request_hash_time_seconds": ("hash", "Digests of the files of pictures and videos"),
     "request_vision_time_seconds": ("vision", "Vision tower; 0 where the features were there already"),
 }
 """Only of requests with pictures: (field of StageTimes, what it is)."""
@@ -65,7 +66,8 @@ FEATURES = {
 
 VLLM_NAMES = frozenset({
     "request_queue_time_seconds", "request_prefill_time_seconds", "time_to_first_token_seconds",
-    "request_decode_time_seconds", PER_TOKEN, WHOLE, "prompt_tokens", "generation_tokens", "request_success",
+    "request_decode_time_seconds", PER_TOKEN, WHOLE, "prompt_tokens", "prompt_tokens_cached", "generation_tokens",
+    "request_success",
     "prefix_cache_hits", "num_preemptions", "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
 })  # fmt: skip
 """What vLLM calls the same; only these are exported under its prefix too."""
@@ -106,6 +108,9 @@ class Metrics(Collector):
         self._media = [(field, self._histograms[name]) for name, (field, _) in MEDIA_STAGES.items()]
         self._stages = [(field, self._histograms[name]) for name, (field, _) in STAGES.items()]
         self._tokens = dict.fromkeys(TOKENS, 0)
+        self._pictures: Counter[str] = Counter(dict.fromkeys(get_args(PictureLevel), 0))
+        self._vision: Counter[str] = Counter(dict.fromkeys(VISION_LEVELS, 0))
+        self._cached_tokens = 0
         self._statuses: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter({"stop": 0, "length": 0, "abort": 0, "error": 0})
         self._registry = CollectorRegistry()
@@ -122,6 +127,7 @@ class Metrics(Collector):
         assert usage, "it is the last delta"
         assert times, "it is the last delta"
         self._reasons[last.finish_reason] += 1
+        self._count_caches(times.cache)
         for field, histogram in self._stages:
             histogram.add(getattr(times, field) / 1e3)
         if usage.image_tokens or usage.video_tokens:
@@ -134,6 +140,13 @@ class Metrics(Collector):
         self._tokens["image_tokens"] += usage.image_tokens
         self._tokens["video_tokens"] += usage.video_tokens
         self._tokens["generation_tokens"] += usage.completion_tokens
+
+    def _count_caches(self, cache: CacheHits) -> None:
+        if cache.pictures:
+            self._pictures[cache.pictures] += 1
+        if cache.vision:
+            self._vision[cache.vision] += 1
+        self._cached_tokens += cache.prefix_tokens
 
     def broken_off(self, reason: Literal["abort", "error"]) -> None:
         """A stream ended before its answer was complete: the client left, or we failed."""
@@ -162,6 +175,13 @@ class Metrics(Collector):
             yield timed
         for name, text in TOKENS.items():
             yield self._counter(prefix + name, text, {"": self._tokens[name]})
+        cached = {"": self._cached_tokens}
+        yield self._counter(prefix + "prompt_tokens_cached", "Of them, those of the prefix cache", cached)
+        found = "Answers about pictures by how they were found"
+        text = f"{found}: file known, its pixels known, neither"
+        yield self._counter(prefix + "picture_cache_requests", text, self._pictures, "level")
+        text = f"{found}: not needed, on the device, in host memory, being encoded, nowhere"
+        yield self._counter(prefix + "vision_cache_requests", text, self._vision, "level")
         yield self._counter(prefix + "requests", "Requests to the model by HTTP status", self._statuses, "status")
         ended = "Answers by why they ended; abort, error: streams that broke off"
         yield self._counter(prefix + "request_success", ended, self._reasons, "finished_reason")

@@ -122,9 +122,13 @@ and `tool` messages. Beside `url`, the object may hold:
 As in OpenAI's interface. `usage.prompt_tokens_details` tells how many of the prompt's tokens are `text_tokens`,
 `image_tokens` and `video_tokens`, and how many of all were found in the prefix cache, `cached_tokens`;
 `usage.completion_tokens_details` has `reasoning_tokens`. One more key, `timings`,
-tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `tokenize_ms`, `queue_ms`,
-`vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. In a stream
-it is in the last chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
+tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `hash_ms`, `tokenize_ms`, `queue_ms`,
+`vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. Its key
+`cache` tells what was there already: `pictures` is `digest` (the file was prepared before), `pixels` (the file was new,
+what it shows was not) or `miss`; `vision` is `prefix` (keys and values were there, so features were not needed),
+`device`, `host`, `wait` (another request was having them computed) or `miss`; of several pictures the worst is told.
+`prefix_tokens` are the tokens of the prompt whose keys and values were there. In a stream `timings` is in the last
+chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
 
 ## Errors
 
