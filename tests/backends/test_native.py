@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,34 @@ def test_what_was_computed_before_is_told(load: Load) -> None:
         assert length - 16 <= again < length
         other, _ = await cached(backend, request(noise(seed=1), text="word " * 20))
         assert other == 0, "another picture comes first"
+
+    play(load(), scene)
+
+
+def test_which_caches_helped_is_told(load: Load) -> None:
+    def after(text: str, *files: bytes) -> Request:
+        asked = request(*files, max_tokens=1)
+        (message,) = asked.messages
+        return replace(asked, messages=(Message("user", (TextPart(text), *message.parts)),))
+
+    async def cache(backend: Native, asked: Request) -> tuple[str | None, str | None]:
+        (*_, last) = await told(backend.generate(asked))
+        assert last.times is not None
+        assert last.usage is not None
+        assert last.times.cache.prefix_tokens == last.usage.cached_tokens
+        assert (last.times.hash > 0) == bool(asked.media)
+        return last.times.cache.pictures, last.times.cache.vision
+
+    async def scene(backend: Native) -> None:
+        one, other = noise(), noise(seed=1)
+        file = io.BytesIO()
+        Image.open(io.BytesIO(one)).save(file, "PNG", compress_level=0)
+        assert await cache(backend, after("first")) == (None, None)
+        assert await cache(backend, after("second", one)) == ("miss", "miss")
+        assert await cache(backend, after("third", one)) == ("digest", "device")
+        assert await cache(backend, after("fourth", file.getvalue())) == ("pixels", "device")
+        assert await cache(backend, after("fifth", one, other)) == ("miss", "miss"), "the worst of them"
+        assert await cache(backend, replace(after("fifth", one, other), id="again")) == ("digest", "prefix")
 
     play(load(), scene)
 
