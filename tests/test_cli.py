@@ -26,8 +26,10 @@ from typer.testing import CliRunner, Result
 from saccade import cli, hub, terminal
 from saccade.ask import kind_of
 from saccade.backends.base import Echo
+from saccade.commands.demo import train
 from saccade.engine.options import EngineOptions
 from saccade.errors import CheckpointError, EngineError
+from saccade.flags import engine_options
 from saccade.settings import LocalSettings, Settings, flag
 from saccade.types import MediaRef, Request
 
@@ -91,7 +93,7 @@ def test_help_of_every_command() -> None:
 def test_each_option_of_training_is_a_flag_with_its_default() -> None:
     from saccade.demo.train import TrainOptions
 
-    flags = {name: p.default for name, p in inspect.signature(cli.train).parameters.items() if name != "out"}
+    flags = {name: p.default for name, p in inspect.signature(train).parameters.items() if name != "out"}
     options = TrainOptions(Path("x"))
     budget = {name: flags.pop(name) for name in ("patches", "second", "tokens")}
     assert all(getattr(options.budget, name) == value for name, value in budget.items())
@@ -184,10 +186,10 @@ ENGINE = {
 
 
 def test_every_option_of_the_engine_is_a_setting() -> None:
-    assert cli._engine_options(Settings()) == EngineOptions()
+    assert engine_options(Settings()) == EngineOptions()
     assert {option for _, option in ENGINE.values()} == {field.name for field in fields(EngineOptions)}
     for name, (value, option) in ENGINE.items():
-        changed = cli._engine_options(Settings(**{name: value}))
+        changed = engine_options(Settings(**{name: value}))
         assert changed == replace(EngineOptions(), **{option: value}), name
         assert changed != EngineOptions(), name
 

@@ -7,12 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from saccade.engine.footprint import DeviceMemory, activation_bytes, block_bytes, divide, feature_bytes_per_token
+from saccade.engine.footprint import (
+    DeviceMemory,
+    activation_bytes,
+    before_load,
+    block_bytes,
+    divide,
+    feature_bytes_per_token,
+)
 from saccade.engine.memory import plan_memory, widths
 from saccade.engine.options import EngineOptions
 from saccade.errors import SettingsError
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.size import Widths
+from saccade.model.size import Widths, weight_bytes
 from saccade.model.vision import VisionBlock
 
 GPU = DeviceMemory(free=2**30, total=2**30, is_gpu=True)
@@ -59,3 +66,21 @@ def test_features_have_all_levels(model: Qwen3VL) -> None:
     text, vision = model.config.text, model.config.vision
     levels = 1 + len(vision.deepstack_visual_indexes)
     assert feature_bytes_per_token(model.config, Widths(2, 2)) == levels * text.hidden_size * 2
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(model: Qwen3VL) -> None:
+    config, weights = model.config, weight_bytes(model.config, Widths.of("float32"))
+    main = DeviceMemory(free=weights + 2**20, total=2**30, is_gpu=False)
+    assert before_load(config, "float32", main, EngineOptions()).weights == weights
+    with pytest.raises(SettingsError, match=r"weights in float32 0\.00 GB; of 1\.07 GB main memory 0\.00 GB can be"):
+        before_load(config, "float32", replace(main, free=weights), EngineOptions())
+    graphic = replace(GPU, free=weights)
+    with pytest.raises(SettingsError, match=r"the largest step 0\.1\d GB, features of pictures 0\.05 GB; of 1"):
+        before_load(config, "float32", graphic, EngineOptions(graphs=False))
+
+
+def test_before_and_after_the_load_the_plan_is_the_same(model: Qwen3VL) -> None:
+    config, weights = model.config, weight_bytes(model.config, Widths.of("float32"))
+    loaded = replace(GPU, free=GPU.free - weights)
+    after = divide(config, Widths.of("float32"), weights, loaded, SMALL, max_context=99, max_running=9)
+    assert before_load(config, "float32", GPU, replace(SMALL, max_context=99, max_running=9)) == after

@@ -32,8 +32,10 @@ FLOORS = {
     "doctor": 7,
     "ask": 7,
     "demo": 7,
-    "cli": 8,
-    "__main__": 9,
+    "flags": 7,
+    "commands": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 """A room imports itself and lower floors; `errors` and `types`, the common words, are open to all but the ground."""
 
@@ -87,7 +89,7 @@ HOMES = {
     "starlette": ("server",),
     "uvicorn": ("server",),
     "prometheus_client": ("server.metrics",),
-    "typer": ("cli",),
+    "typer": ("cli", "commands", "flags"),
     "click": ("cli",),
     "rich": ("cli", "terminal", "demo", "bench.show"),
     "matplotlib": ("bench.plots",),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 
 from saccade.engine.core import Engine
+from saccade.engine.footprint import before_load
+from saccade.engine.memory import device_memory
 from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.errors import SettingsError
 from saccade.kernels import select
-from saccade.model.weights import load
+from saccade.model.config import ModelConfig
+from saccade.model.shards import read_json
+from saccade.model.weights import load, resolve_dtype
 
 
 def resolve_device(name: str) -> torch.device:
@@ -28,11 +32,14 @@ def build(spec: EngineSpec) -> tuple[Engine, EngineFacts]:
     """The engine of a spec, its model loaded. Raises CheckpointError, or SettingsError for what this machine or this
     model cannot do."""
     device = resolve_device(spec.device)
-    ops = select(device, fused=spec.options.fused)
-    model = load(spec.directory, dtype=spec.dtype, device=device, ops=ops, load_format=spec.load_format)
-    most, wanted = model.config.text.max_position_embeddings, spec.options.max_context
+    config = ModelConfig.from_dict(read_json(spec.directory / "config.json"))
+    most, wanted = config.text.max_position_embeddings, spec.options.max_context
     if wanted is not None and wanted > most:
         raise SettingsError(f"max_context is {wanted}; this model knows {most} positions.", param="max_context")
+    dtype = resolve_dtype(spec.dtype, config, {}, device)
+    before_load(config, str(dtype).removeprefix("torch."), device_memory(device), spec.options)
+    ops = select(device, fused=spec.options.fused)
+    model = load(spec.directory, dtype=spec.dtype, device=device, ops=ops, load_format=spec.load_format)
     engine = Engine(model, stop_ids=spec.stop_ids, num_valid_ids=spec.num_valid_ids, options=spec.options)
     facts = EngineFacts(
         device=_described(device),

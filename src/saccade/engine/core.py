@@ -21,7 +21,7 @@ import torch
 from saccade.cache.blocks import BlockLedger
 from saccade.cache.features import FeatureLedger
 from saccade.engine.memory import feature_bytes_per_token, plan_memory
-from saccade.engine.options import EngineOptions
+from saccade.engine.options import MAX_RUNNING, EngineOptions
 from saccade.engine.plan import MAX_ROWS, Event, Limits, StepPlan
 from saccade.engine.request import EngineRequest, for_scheduler
 from saccade.engine.runner import Launched, Runner, StepResult
@@ -32,8 +32,6 @@ from saccade.types import VISION_LEVELS, CacheHits, EngineStats, StageTimes, Tok
 
 logger = logging.getLogger(__name__)
 
-MAX_RUNNING = {"cuda": 256, "cpu": 32}
-"""Sequences at once, unless the owner decides."""
 PACE: dict[str, dict[str, int]] = {"cuda": {}, "cpu": {"mixed_rows": 96, "vision_work": 1600}}
 """What a step that also decodes may take on, where it differs from the defaults of `Limits`: about 3 ms on a GPU, 40 ms
 on a CPU with the bundled model."""

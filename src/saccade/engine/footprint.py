@@ -7,14 +7,14 @@ the device come in, bytes and blocks go out. Knows no tensors and looks at no de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from saccade.cache.blocks import BLOCK
-from saccade.engine.options import EngineOptions
+from saccade.engine.options import MAX_RUNNING, EngineOptions
 from saccade.engine.plan import MAX_ROWS
 from saccade.errors import SettingsError
 from saccade.model.config import ModelConfig
-from saccade.model.size import Widths
+from saccade.model.size import Widths, weight_bytes
 
 CPU_SHARE = 0.5
 """Of the memory that is free once the model is loaded, what keys and values may take on a CPU."""
@@ -23,6 +23,8 @@ GPU_FEATURES = 1 / 20
 """Of the whole memory of a GPU, for features of pictures."""
 GRAPHS = 640 * 2**20
 """What captured steps keep: their activations, and the driver's description of some 100 graphs."""
+CUDA_CONTEXT = 640 * 2**20
+"""What the driver and the libraries of a process hold on a GPU before it has any tensor."""
 MOST_PATCHES = 16384
 """Patches of the largest picture: 4,194,304 pixels."""
 
@@ -42,7 +44,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Bytes of a device while a model of ours is on it."""
+    """Bytes of a device."""
 
     free: int
     total: int
@@ -90,17 +92,13 @@ def divide(
     the running sequences can need. A GPU's share is taken whole, since the prefix cache makes use of all of it.
     """
     block = block_bytes(config, widths)
-    one = 1 + -(-max_context // BLOCK)
+    features, activations = _beside(config, widths, memory, options)
     if not memory.is_gpu:
-        features = CPU_FEATURES if options.feature_cache_bytes is None else options.feature_cache_bytes
-        num = min(1 + max_running * (one - 1), int(CPU_SHARE * memory.free) // block)
+        num = min(1 + max_running * -(-max_context // BLOCK), int(CPU_SHARE * memory.free) // block)
         if options.kv_cache_bytes is not None:
             num = options.kv_cache_bytes // block
-        activations = 0
     else:
         free, total = memory.free, memory.total
-        features = int(GPU_FEATURES * total) if options.feature_cache_bytes is None else options.feature_cache_bytes
-        activations = activation_bytes(config, widths) + (GRAPHS if options.graphs else 0)
         room = int(options.gpu_memory_utilization * total) - (total - free) - activations - features
         num = (room if options.kv_cache_bytes is None else options.kv_cache_bytes) // block
         if options.kv_cache_bytes is not None and num * block + activations + features > free:
@@ -116,3 +114,53 @@ def divide(
             hint="Raise --gpu-memory-utilization or --kv-cache-memory, or lower --feature-cache-memory.",
         )
     return MemoryPlan(weights, num * block, features, options.host_feature_cache_bytes, activations, num)
+
+
+def before_load(config: ModelConfig, dtype: str, memory: DeviceMemory, options: EngineOptions) -> MemoryPlan:
+    """The plan of a device that the model is still to be loaded on; `dtype` is "float32", "float16" or "bfloat16".
+    Raises SettingsError telling what takes how much when it does not fit."""
+    widths = Widths.of(dtype)
+    weights = weight_bytes(config, widths)
+    left = replace(memory, free=memory.free - weights)
+    if left.free > 0:
+        try:
+            return divide(
+                config,
+                widths,
+                weights,
+                left,
+                options,
+                max_context=options.max_context or config.text.max_position_embeddings,
+                max_running=options.max_running or MAX_RUNNING["cuda" if memory.is_gpu else "cpu"],
+            )
+        except SettingsError:
+            if options.kv_cache_bytes is not None:
+                raise  # the owner's own number is at fault
+    features, activations = _beside(config, widths, memory, options)
+    parts = [f"weights in {dtype} {gigabytes(weights)}"]
+    if memory.is_gpu:
+        parts += [f"the largest step {gigabytes(activations)}", f"features of pictures {gigabytes(features)}"]
+    share = int((1 - options.gpu_memory_utilization) * memory.total) if memory.is_gpu else 0
+    kind = "GPU" if memory.is_gpu else "main"
+    raise SettingsError(
+        f"The model does not fit: {', '.join(parts)}; of {gigabytes(memory.total)} {kind} memory "
+        f"{gigabytes(max(0, memory.free - share))} can be taken.",
+        param="model",
+        hint=f"Choose a smaller model{', or --dtype bfloat16' if widths.item > 2 else ''}; "
+        "`saccade estimate` tells what fits.",
+    )
+
+
+def gigabytes(size: float) -> str:
+    """For people: "4.26 GB"."""
+    return f"{size / 1e9:,.2f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def _beside(config: ModelConfig, widths: Widths, memory: DeviceMemory, options: EngineOptions) -> tuple[int, int]:
+    """(features, activations) of a plan."""
+    features = int(GPU_FEATURES * memory.total) if memory.is_gpu else CPU_FEATURES
+    if options.feature_cache_bytes is not None:
+        features = options.feature_cache_bytes
+    if not memory.is_gpu:
+        return features, 0
+    return features, activation_bytes(config, widths) + (GRAPHS if options.graphs else 0)

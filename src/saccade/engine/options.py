@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_RUNNING = {"cuda": 256, "cpu": 32}
+"""Sequences at once, unless the owner decides."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:

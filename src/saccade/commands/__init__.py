@@ -1,0 +1,1 @@
+"""Groups of commands that `cli` hangs into its tree."""
