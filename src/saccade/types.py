@@ -33,7 +33,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class MediaRef:
-    """Where a picture or video is, as the caller named it: exactly one of `url` and `data` is set."""
+    """Where a picture or video is, as the caller named it: exactly one of `url`, `data` and `frames` is set."""
 
     kind: MediaKind
     param: str
@@ -41,6 +41,8 @@ class MediaRef:
     url: str | None = None
     """A data: URL, an http(s) URL, or a file path allowed by the settings."""
     data: bytes | None = None
+    frames: tuple[str, ...] = ()
+    """Addresses of the frames of a video, in their order; `fps` is then how many of them there are for each second."""
     min_pixels: int | None = None
     max_pixels: int | None = None
     """Pixel budget asked for by the caller; the server's own limit still holds. None: the settings decide."""
@@ -167,6 +169,18 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """How the model may use the functions it is told of."""
+
+    required: bool = False
+    """The answer is one or more calls."""
+    parallel: bool = True
+    """More than one call is possible."""
+    strict: frozenset[str] = frozenset()
+    """Names of functions whose arguments follow their schema whenever they are called."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One chat request, checked and free of wire forms."""
 
@@ -175,6 +189,8 @@ class Request:
     messages: tuple[Message, ...]
     sampling: SamplingParams
     tools: tuple[dict[str, Any], ...] = ()
+    """Functions the model may call, as OpenAI's interface declares them."""
+    tool_choice: ToolChoice = ToolChoice()
 
     @property
     def media(self) -> tuple[MediaRef, ...]:
@@ -325,6 +341,18 @@ class TextLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallPiece:
+    """A piece of a call. The first one of a call has its id and name, the others have not; the arguments of all of them
+    together are a JSON object as text."""
+
+    index: int
+    """Of the call in the answer."""
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of an answer. The last one of a request carries finish_reason, usage and times."""
 
@@ -334,6 +362,9 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     times: StageTimes | None = None
+    reasoning: str = ""
+    """What the model thinks before it answers."""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

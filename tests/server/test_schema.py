@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from saccade.errors import RequestError
 from saccade.server.fields import IGNORED, NEUTRAL
 from saccade.server.schema import ChatCall, parse_chat
-from saccade.types import MediaPart, MediaRef, Message, SamplingParams, TextPart
+from saccade.types import MediaPart, MediaRef, Message, SamplingParams, TextPart, ToolChoice
 
 UNSET = (
     "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
@@ -114,8 +115,6 @@ def test_neutral_values_change_nothing(name: str, value: Any) -> None:
         ("n", "1"),
         ("response_format", {"type": "json_object"}),
         ("modalities", ["text", "audio"]),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
         ("reasoning_effort", "high"),
@@ -200,7 +199,6 @@ def test_what_is_not_honoured_is_refused_by_name(name: str, value: Any) -> None:
         ({"messages": [{"role": "user", "content": "a", "x": 1}]}, "messages[0].x"),
         ({"messages": [{"role": "user", "content": "a", "user": 1}]}, "messages[0].user"),
         ({"messages": [{"role": "user", "content": "a", "tool_calls": []}]}, "messages[0].tool_calls"),
-        ({"messages": [*HELLO, {"role": "system", "content": "a"}]}, "messages[1].role"),
         ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
         ({"messages": [{"role": "assistant", "content": "a", "audio": {}}]}, "messages[0].audio"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id"),
@@ -323,6 +321,137 @@ def test_roles_and_tool_calls_in_history() -> None:
     assert result.tool_call_id == "c"
     assert [type(part) for part in result.parts] == [TextPart, MediaPart]
     assert answer == Message("assistant", (TextPart("4"),))
+
+
+def test_system_messages_are_one_and_come_first() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}]},
+        *HELLO,
+        {"role": "system", "content": "Speak French."},
+    ]
+    system, user = parse(messages=messages).request.messages
+    assert system == Message("system", (TextPart("Be brief.\n\nBe kind.\n\nSpeak French."),))
+    assert user == Message("user", (TextPart("hello"),))
+    late, _ = parse(messages=[*HELLO, {"role": "system", "content": "a"}]).request.messages
+    assert late == Message("system", (TextPart("a"),))
+
+
+def test_earlier_answers_may_come_back_as_they_were_sent() -> None:
+    call = {"id": "c", "index": 0, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "a", "reasoning": "b", "reasoning_content": "b", "tool_calls": [call]}
+    refused = {"role": "assistant", "content": None, "refusal": "no"}
+    parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]}
+    first, second, third = parse(messages=[said, refused, parts]).request.messages
+    assert first.reasoning == "b"
+    assert first.tool_calls == ({key: value for key, value in call.items() if key != "index"},)
+    assert second.parts == (TextPart("no"),)
+    assert third.parts == (TextPart("never"),)
+
+
+@pytest.mark.parametrize(
+    ("part", "ref"),
+    [
+        ({"type": "video_url", "video_url": "a"}, MediaRef("video", "video_url", "a")),
+        ({"type": "video_url", "video_url": {"url": "a"}, "fps": 3}, MediaRef("video", "video_url", "a", fps=3.0)),
+        (
+            {"type": "input_video", "input_video": {"data": "AA=="}},
+            MediaRef("video", "input_video", "data:video/mp4;base64,AA=="),
+        ),
+        ({"type": "input_video", "input_video": "a"}, MediaRef("video", "input_video", "a")),
+        ({"type": "video", "video": "a", "num_frames": 4}, MediaRef("video", "video", "a", num_frames=4)),
+        ({"type": "video", "video": ["a", "b"], "fps": 2}, MediaRef("video", "video", frames=("a", "b"), fps=2.0)),
+        (
+            {"type": "video", "video": ["data:image/png;base64,AA"]},
+            MediaRef("video", "video", frames=("data:image/png;base64,AA",)),
+        ),
+        (
+            {"type": "video_url", "video_url": "DATA:video/jpeg;base64,AA,BB"},
+            MediaRef("video", "video_url", frames=("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB")),
+        ),
+        ({"type": "image", "image": "a", "max_pixels": 5}, MediaRef("image", "image", "a", max_pixels=5)),
+        ({"type": "image_url", "image_url": "a", "min_pixels": 5}, MediaRef("image", "image_url", "a", min_pixels=5)),
+        (image("a", detail="original"), MediaRef("image", "image_url", "a", max_pixels=10_240_000)),
+        (image("a", detail="original", max_pixels=9), MediaRef("image", "image_url", "a", max_pixels=9)),
+        (image("a", detail="auto"), MediaRef("image", "image_url", "a")),
+        ({**image("a", max_pixels=5), "max_pixels": 5}, MediaRef("image", "image_url", "a", max_pixels=5)),
+    ],
+)  # fmt: skip
+def test_all_forms_of_pictures_and_videos(part: dict[str, Any], ref: MediaRef) -> None:
+    ((read,),) = (message.parts for message in parse(messages=content(part)).request.messages)
+    assert isinstance(read, MediaPart)
+    assert read.media == replace(ref, param=f"messages[0].content[0].{ref.param}")
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        ({**image(max_pixels=5), "max_pixels": 6}, ".max_pixels"),
+        ({**image(max_pixels=5), "min_pixels": 6}, ".image_url.min_pixels"),
+        ({**image(), "fps": 6}, ".fps"),
+        ({**video(fps=1), "num_frames": 6}, ".video_url.num_frames"),
+        ({"type": "input_video", "input_video": {}}, ".input_video.data"),
+        ({"type": "input_video", "input_video": {"url": "a", "data": "b"}}, ".input_video.data"),
+        ({"type": "video", "video": []}, ".video"),
+        ({"type": "video", "video": ["a", ""]}, ".video[1]"),
+        ({"type": "video", "video": ["a"] * 2049}, ".video"),
+        (video("data:video/jpeg;base64," + "A," * 2048), ".video_url"),
+        ({"type": "refusal", "refusal": "no"}, ".type"),
+    ],
+)
+def test_wishes_that_make_no_sense(part: dict[str, Any], param: str) -> None:
+    assert refusal(messages=content(part)).param == f"messages[0].content[0]{param}"
+
+
+def tool(name: str = "look", **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **more}}
+
+
+def test_tools_and_the_choice_of_them() -> None:
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    declared = [{"function": {"strict": True, "parameters": schema, "name": "f"}, "type": "function"}, tool("g")]
+    call = parse(tools=declared).request
+    assert json.dumps(call.tools) == json.dumps([tool("f", parameters=schema), tool("g")]), "in the order of training"
+    assert call.tool_choice == ToolChoice(strict=frozenset({"f"}))
+
+    def chosen(choice: Any, **more: Any) -> tuple[list[str], ToolChoice]:
+        made = parse(tools=[tool("f"), tool("g")], tool_choice=choice, **more).request
+        return [shown["function"]["name"] for shown in made.tools], made.tool_choice
+
+    assert chosen("auto") == chosen(None) == (["f", "g"], ToolChoice())
+    assert chosen("none") == ([], ToolChoice())
+    assert chosen("required") == (["f", "g"], ToolChoice(required=True))
+    assert chosen(tool("g")) == (["g"], ToolChoice(required=True, parallel=False))
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("g")]}}
+    assert chosen(allowed) == (["g"], ToolChoice())
+    allowed["allowed_tools"]["mode"] = "required"  # type: ignore[index]
+    assert chosen(allowed, parallel_tool_calls=False) == (["g"], ToolChoice(required=True, parallel=False))
+    assert parse(tools=[]) == parse(tool_choice="auto") == parse()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": {}}, "tools"),
+        ({"tools": ["f"]}, "tools[0]"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        ({"tools": [tool("")]}, "tools[0].function.name"),
+        ({"tools": [tool("a b")]}, "tools[0].function.name"),
+        ({"tools": [tool("f\n")]}, "tools[0].function.name"),
+        ({"tools": [tool("f" * 65)]}, "tools[0].function.name"),
+        ({"tools": [tool(parameters="x")]}, "tools[0].function.parameters"),
+        ({"tools": [tool("f"), tool("f")]}, "tools[1].function.name"),
+        ({"tools": [tool(f"f{i}") for i in range(129)]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "maybe"}, "tool_choice.type"),
+        ({"tool_choice": 3}, "tool_choice"),
+        ({"tools": [tool()], "tool_choice": tool("other")}, "tool_choice.function.name"),
+        ({"tools": [tool()], "tool_choice": {"type": "function"}}, "tool_choice.function"),
+        ({"tools": [tool()], "parallel_tool_calls": 1}, "parallel_tool_calls"),
+    ],
+)
+def test_tools_that_make_no_sense(fields: dict[str, Any], param: str) -> None:
+    assert refusal(**fields).param == param
 
 
 def test_a_string_may_hold_anything_json_can_say() -> None:

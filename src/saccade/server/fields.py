@@ -16,6 +16,7 @@ IGNORED: tuple[tuple[str, str], ...] = (
     ("service_tier", "there is one tier"),
     ("prompt_cache_key", "a hint for a hosted cache"),
     ("prompt_cache_retention", "a hint for a hosted cache"),
+    ("prompt_cache_options", "a hint for a hosted cache"),
 )
 """Fields that cannot change an answer, and why: accepted with any value."""
 
@@ -23,9 +24,6 @@ NEUTRAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("n", (1,)),
     ("response_format", ({"type": "text"},)),
     ("modalities", (["text"],)),
-    ("tools", ([],)),
-    ("tool_choice", ("none", "auto")),
-    ("parallel_tool_calls", (True, False)),
     ("functions", ([],)),
     ("function_call", ("none", "auto")),
     ("reasoning_effort", ("none",)),

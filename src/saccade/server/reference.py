@@ -7,7 +7,8 @@ from typing import Any
 from saccade.server.admission import Admission
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
-from saccade.server.schema import LOW_DETAIL_PIXELS, ChatBody, TokenizeBody
+from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
+from saccade.server.schema import ChatBody, TokenizeBody
 from saccade.types import EngineStats
 
 
@@ -18,7 +19,9 @@ def reference() -> str:
         ignored="\n".join(f"| `{name}` | {why} |" for name, why in IGNORED),
         neutral="\n".join(f"| `{name}` | {_listed(values)} |" for name, values in NEUTRAL),
         tokenize="\n".join(f"| `{name}` | {field.description} |" for name, field in TokenizeBody.model_fields.items()),
-        low=f"{LOW_DETAIL_PIXELS:,}",
+        low=f"{DETAIL_PIXELS['low']:,}",
+        original=f"{DETAIL_PIXELS['original']:,}",
+        frames=MAX_FRAMES,
         prefix=PREFIX,
         vllm_prefix=VLLM_PREFIX,
         **_metrics(),
@@ -96,25 +99,36 @@ The order is that of vLLM:
 
 ## Messages
 
-Roles are `system` (or `developer`; only as the first message), `user`, `assistant` and `tool` (with `tool_call_id`).
-An `assistant` message may hold `tool_calls` and `reasoning_content` (or `reasoning`) of earlier turns. `name` is
-accepted; the model does not see it. `content` is a string or a list of parts:
+Roles are `system` (or `developer`, the same), `user`, `assistant` and `tool` (with `tool_call_id`). Models of this
+family read one system message, the first: where there are several, or one that stands later, the model sees their texts
+as one at the beginning, with an empty line between them. An `assistant` message may hold `tool_calls` and
+`reasoning_content` (or `reasoning`) of earlier turns. `name` is accepted; the model does not see it. `content` is a
+string or a list of parts:
 
 | Part | |
 |---|---|
 | `{{"type": "text", "text": "..."}}` | Can never become a special token, whatever it says |
 | `{{"type": "image_url", "image_url": {{"url": "..."}}}}` | JPEG, PNG, WebP, GIF (its first frame) or BMP |
-| `{{"type": "video_url", "video_url": {{"url": "..."}}}}` | A video file |
+| `{{"type": "image", "image": "..."}}` | The same, as Qwen's own examples write it |
+| `{{"type": "video_url", "video_url": {{"url": "..."}}}}` | A video file, or its frames: \
+`data:video/jpeg;base64,` and the base64 of JPEG files with commas between them |
+| `{{"type": "input_video", "input_video": {{"data": "..."}}}}` | \
+The base64 of a video file; or `url` in place of `data` |
+| `{{"type": "video", "video": ["...", "..."]}}` | \
+Addresses of frames, up to {frames:,}; or the address of a video file, as a string |
+| `{{"type": "refusal", "refusal": "..."}}` | In an earlier answer; the same as text |
 
-`image_url` and `video_url` may also be the address itself, as a string. Addresses are `data:` URLs; `http(s)` needs
-`--allow-remote-media`, files need `--media-root` (see [settings](settings.md)). Pictures and videos belong in `user`
-and `tool` messages. Beside `url`, the object may hold:
+`image_url`, `video_url` and `input_video` may also be the address itself, as a string. Addresses are `data:` URLs;
+`http(s)` needs `--allow-remote-media`, files need `--media-root` (see [settings](settings.md)). Pictures and videos
+belong in `user` and `tool` messages. These keys stand beside `url`, or beside `type`:
 
 | Key | For | |
 |---|---|---|
 | `min_pixels`, `max_pixels` | both | Scale up or down to this many pixels; the server's `--max-pixels` still holds |
-| `detail` | pictures | `low`: `max_pixels` of {low}; `auto`, `high`, `original`: as many as the server allows |
-| `fps` | videos | Frames taken for each second; the default is the checkpoint's |
+| `detail` | pictures | `low`: at most {low} pixels. `auto` and `high`: at most what the checkpoint was made \
+for. `original`: at most {original}, whatever the checkpoint says. `--max-pixels` holds for all. Only beside `url` |
+| `fps` | videos | Frames taken for each second; the default is the checkpoint's. \
+Of a list of frames: how many there are for each second |
 | `num_frames` | videos | Frames taken in all; not together with `fps` |
 
 ## Answers

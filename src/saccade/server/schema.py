@@ -4,137 +4,36 @@ honoured is refused by name. Knows JSON and types, no sockets and no backend."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from saccade.errors import RequestError
 from saccade.server.fields import without_idle_fields
-from saccade.server.validate import json_object, validated
-from saccade.types import MediaPart, MediaRef, Message, Part, Request, Role, SamplingParams, TextPart
-
-LOW_DETAIL_PIXELS = 512 * 512
-"""What `detail: "low"` means: the pixel budget of a 512 x 512 picture."""
+from saccade.server.messages import AnyMessage, conversation
+from saccade.server.tools import MAX_TOOLS, ToolChoiceWire, ToolWire, tools_of
+from saccade.server.validate import Wire, json_object, validated
+from saccade.types import Request, SamplingParams
 
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _as_parts(value: object) -> object:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-def _as_url(value: object) -> object:
-    return {"url": value} if isinstance(value, str) else value
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-# --- messages --------------------------------------------------------------------------------------------------------
-
-
-class _Pixels(_Wire):
-    url: str = Field(min_length=1)
-    min_pixels: int | None = Field(None, ge=1)
-    max_pixels: int | None = Field(None, ge=1)
-
-
-class _ImageUrl(_Pixels):
-    detail: Literal["auto", "low", "high", "original"] | None = None
-
-
-class _VideoUrl(_Pixels):
-    fps: float | None = Field(None, gt=0)
-    num_frames: int | None = Field(None, ge=1)
-
-
-class _TextPart(_Wire):
-    type: Literal["text"]
-    text: str
-
-
-class _ImagePart(_Wire):
-    type: Literal["image_url"]
-    image_url: Annotated[_ImageUrl, BeforeValidator(_as_url)]
-
-
-class _VideoPart(_Wire):
-    type: Literal["video_url"]
-    video_url: Annotated[_VideoUrl, BeforeValidator(_as_url)]
-
-
-_Part: TypeAlias = Annotated[_TextPart | _ImagePart | _VideoPart, Field(discriminator="type")]
-_Parts: TypeAlias = Annotated[list[_Part], BeforeValidator(_as_parts), Field(min_length=1)]
-
-
-class _Function(_Wire):
-    name: str
-    arguments: str
-
-
-class _ToolCall(_Wire):
-    id: str
-    type: Literal["function"]
-    function: _Function
-
-
-class _Message(_Wire):
-    name: str | None = None
-
-
-class _SystemMessage(_Message):
-    role: Literal["system", "developer"]
-    content: _Parts
-
-
-class _UserMessage(_Message):
-    role: Literal["user"]
-    content: _Parts
-
-
-class _AssistantMessage(_Message):
-    """An earlier answer; the fields without a meaning here are those that clients send back as they got them."""
-
-    role: Literal["assistant"]
-    content: _Parts | None = None
-    tool_calls: list[_ToolCall] | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: None = None
-    audio: None = None
-    function_call: None = None
-    annotations: list[Any] | None = None
-
-
-class _ToolMessage(_Message):
-    role: Literal["tool"]
-    content: _Parts
-    tool_call_id: str
-
-
-_AnyMessage: TypeAlias = Annotated[
-    _SystemMessage | _UserMessage | _AssistantMessage | _ToolMessage, Field(discriminator="role")
-]
-
-
 # --- the body --------------------------------------------------------------------------------------------------------
 
 
-class _StreamOptions(_Wire):
+class _StreamOptions(Wire):
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
 
 
-class ChatBody(_Wire):
+class ChatBody(Wire):
     """The honoured fields."""
 
     model: str = Field(description="The name that `GET /v1/models` gives; any other is a 404.")
-    messages: list[_AnyMessage] = Field(min_length=1, description="The conversation; see below.")
+    messages: list[AnyMessage] = Field(min_length=1, description="The conversation; see below.")
     stream: bool | None = Field(None, description="Send the answer as server-sent events.")
     stream_options: _StreamOptions | None = Field(
         None, description="`include_usage`: one more chunk with the token counts. Only with `stream`."
@@ -171,6 +70,15 @@ class ChatBody(_Wire):
     top_logprobs: int | None = Field(
         None, ge=0, le=20, description="And of this many alternatives. Only with `logprobs`."
     )
+    tools: list[ToolWire] | None = Field(
+        None, max_length=MAX_TOOLS, description="Functions that the model may call; see below."
+    )
+    tool_choice: ToolChoiceWire | None = Field(
+        None,
+        description="`auto`; `none`: the model is told of no function; `required`: the answer is a call; a function by "
+        "name, or `allowed_tools`.",
+    )
+    parallel_tool_calls: bool | None = Field(None, description="`false`: the answer ends after its first call.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +93,20 @@ class ChatCall:
 def parse_chat(body: bytes, request_id: str) -> ChatCall:
     """The body of POST /v1/chat/completions. Raises RequestError whose `param` is the path of the field at fault."""
     chat = validated(ChatBody, without_idle_fields(json_object(body)))
-    request = Request(request_id, chat.model, _messages(chat.messages), _sampling(chat))
+    tools, choice = tools_of(chat.tools, chat.tool_choice, parallel=chat.parallel_tool_calls is not False)
+    request = Request(request_id, chat.model, conversation(chat.messages), _sampling(chat), tools, choice)
     options = chat.stream_options
     if options and not chat.stream:
         raise RequestError("'stream_options' is only possible with 'stream'.", param="stream_options")
     return ChatCall(request, bool(chat.stream), bool(options and options.include_usage))
 
 
-class TokenizeBody(_Wire):
+class TokenizeBody(Wire):
     """The honoured fields."""
 
     model: str | None = Field(None, description="As for a chat completion; unset: the one that is served.")
     prompt: str | None = Field(None, description="A text, taken as it is; it can never become a special token.")
-    messages: list[_AnyMessage] | None = Field(
+    messages: list[AnyMessage] | None = Field(
         None, min_length=1, description="Or a conversation, as for a chat completion, up to where the answer begins."
     )
     add_special_tokens: bool | None = Field(
@@ -221,77 +130,11 @@ def parse_tokenize(body: bytes) -> TokenizeCall:
     if fields.messages is None:
         assert fields.prompt is not None, "one of them is there"
         return TokenizeCall(fields.model, fields.prompt)
-    request = Request("tokenize", fields.model or "", _messages(fields.messages), SamplingParams())
+    request = Request("tokenize", fields.model or "", conversation(fields.messages), SamplingParams())
     return TokenizeCall(fields.model, request)
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
-
-
-def _messages(messages: Iterable[_AnyMessage]) -> tuple[Message, ...]:
-    return tuple(_message(f"messages[{i}]", message) for i, message in enumerate(messages))
-
-
-def _message(path: str, message: _AnyMessage) -> Message:
-    parts = tuple(_part(f"{path}.content[{i}]", part) for i, part in enumerate(message.content or ()))
-    role: Role = "system" if message.role == "developer" else message.role
-    if role == "system" and path != "messages[0]":
-        # Qwen's chat template reads no other; it would leave this one out without a word.
-        raise RequestError(
-            "A system message is only possible as the first.", param=f"{path}.role", code="invalid_value"
-        )
-    if role in ("system", "assistant"):
-        for i, part in enumerate(parts):
-            if isinstance(part, MediaPart):
-                raise RequestError(
-                    f"A {part.media.kind} cannot be part of a message of role '{message.role}'.",
-                    param=f"{path}.content[{i}].type",
-                    code="invalid_value",
-                    hint="Put it in a user or tool message.",
-                )
-    if isinstance(message, _AssistantMessage):
-        if message.content is None and not message.tool_calls:
-            raise RequestError(
-                f"Missing required field '{path}.content'.", param=f"{path}.content", code="missing_required_parameter"
-            )
-        calls = tuple(call.model_dump() for call in message.tool_calls or ())
-        reasoning = message.reasoning_content or message.reasoning
-        return Message(role, parts, tool_calls=calls, name=message.name, reasoning=reasoning)
-    if isinstance(message, _ToolMessage):
-        return Message(role, parts, tool_call_id=message.tool_call_id, name=message.name)
-    return Message(role, parts, name=message.name)
-
-
-def _part(path: str, part: _Part) -> Part:
-    if isinstance(part, _TextPart):
-        return TextPart(part.text)
-    if isinstance(part, _ImagePart):
-        image, param = part.image_url, f"{path}.image_url"
-        max_pixels = image.max_pixels
-        if image.detail == "low":
-            max_pixels = min(max_pixels or LOW_DETAIL_PIXELS, LOW_DETAIL_PIXELS)
-        _check_pixels(param, image)
-        return MediaPart(MediaRef("image", param, image.url, min_pixels=image.min_pixels, max_pixels=max_pixels))
-    video, param = part.video_url, f"{path}.video_url"
-    _check_pixels(param, video)
-    if video.fps is not None and video.num_frames is not None:
-        raise RequestError("'fps' and 'num_frames' exclude each other.", param=f"{param}.num_frames")
-    return MediaPart(
-        MediaRef(
-            "video",
-            param,
-            video.url,
-            min_pixels=video.min_pixels,
-            max_pixels=video.max_pixels,
-            fps=video.fps,
-            num_frames=video.num_frames,
-        )
-    )
-
-
-def _check_pixels(param: str, wanted: _Pixels) -> None:
-    if wanted.min_pixels and wanted.max_pixels and wanted.min_pixels > wanted.max_pixels:
-        raise RequestError("'min_pixels' is greater than 'max_pixels'.", param=f"{param}.min_pixels")
 
 
 def _sampling(chat: ChatBody) -> SamplingParams:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from saccade.errors import RequestError
 
 W = TypeVar("W", bound=BaseModel)
+
+
+class Wire(BaseModel):
+    """What all wire models are: exact in their types, and without fields that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+MAX_PATH = 120
+"""Characters of a path, or of a value, that are repeated to the one who sent it."""
 
 _WORDS = {
     "string_type": "must be a string",
@@ -30,6 +40,7 @@ _WORDS = {
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "too_long": "must have at most {max_length} entries",
+    "string_pattern_mismatch": "must have 1 to 64 of the letters a-z and A-Z, digits, '_', '-' and '.'",
 }
 """What each kind of validation error means for the one who sent the field."""
 
@@ -67,9 +78,11 @@ def _explain(error: ErrorDetails) -> RequestError:
         if kind == "union_tag_not_found":
             return RequestError(f"Missing required field '{path}'.", param=path, code="missing_required_parameter")
         return RequestError(
-            f"'{path}' is '{context['tag']}'; it can be {context['expected_tags']}.", param=path, code="invalid_value"
+            f"'{path}' is '{context['tag'][:MAX_PATH]}'; it can be {context['expected_tags']}.",
+            param=path,
+            code="invalid_value",
         )
-    words = _WORDS[kind].format(**error.get("ctx", {}))
+    words = _WORDS.get(kind, "is not valid").format(**error.get("ctx", {}))
     return RequestError(f"'{path}' {words}.", param=path, code="invalid_value")
 
 
@@ -80,6 +93,8 @@ def _path(loc: tuple[int | str, ...]) -> str:
     for i, piece in enumerate(loc):
         if isinstance(piece, int):
             path += f"[{piece}]"
-        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")):
+        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")) and not (
+            i == 1 and loc[0] == "tool_choice"
+        ):
             path += f".{piece}" if path else piece
-    return path
+    return path[:MAX_PATH]
