@@ -78,23 +78,28 @@ def serve(settings: Settings) -> None:
         from saccade.server.run import bind, run
 
         listener = bind(settings.host, settings.port)
-        backend = _load(settings, engine)
+        from saccade.backends.loading import Loading
         from saccade.server.app import create_app
 
-        def announce() -> None:
+        loading = Loading(
+            settings.model_name, lambda: _load(settings, engine), stage=engine.stage, give_up=engine.close
+        )
+
+        async def announce() -> None:
+            backend = await loading.loaded()
             host, port = listener.getsockname()[:2]
             stats = backend.stats()
             memory = stats.memory if stats else {}
             terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
 
         web = create_app(
-            backend,
+            loading,
             max_body_bytes=settings.max_body_bytes,
             max_waiting=settings.max_waiting,
             max_queued_tokens=settings.max_queued_tokens,
             vllm_metrics=settings.vllm_metrics,
         )
-        run(web, listener, drain_seconds=settings.drain_seconds, on_ready=announce)
+        run(web, listener, drain_seconds=settings.drain_seconds, beside=announce)
 
 
 @app.command()

@@ -89,8 +89,11 @@ class BusyError(SaccadeError):
 
     status = 503
     type = "overloaded_error"
-    retry_after = 1
-    """Seconds after which to try again."""
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None, retry_after: int = 1) -> None:
+        """`retry_after`: seconds after which to try again."""
+        super().__init__(message, code=code, hint=hint)
+        self.retry_after = retry_after
 
 
 class QueueFullError(BusyError):
@@ -98,10 +101,6 @@ class QueueFullError(BusyError):
 
     status = 429
     default_code = "queue_full"
-
-    def __init__(self, message: str, *, hint: str, retry_after: int) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
 
 
 class EngineError(SaccadeError):

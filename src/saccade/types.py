@@ -313,6 +313,17 @@ class EngineStats:
     """Bytes set aside on the device: weights, kv, features, host_features, activations."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a model that is being loaded has come."""
+
+    stage: str
+    fraction: float | None
+    """Of this stage, 0 to 1; None: not known."""
+    seconds: float
+    """Since the beginning."""
+
+
 # --- answer ----------------------------------------------------------------------------------------------------------
 
 

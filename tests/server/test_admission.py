@@ -160,7 +160,7 @@ def asked(text: str, images: int = 0, videos: int = 0) -> Request:
 
 
 def test_tokens_are_estimated_from_recent_requests() -> None:
-    queue = Admission(max_waiting=1, max_tokens=1, context=20_000)
+    queue = Admission(max_waiting=1, max_tokens=1, context=lambda: 20_000)
     assert queue.load(asked("a" * 400)) == Load(100, 0, 0)
     assert queue.load(asked("你好")).tokens == 2
     assert queue.load(asked("\ud800")).tokens == 1
@@ -176,7 +176,7 @@ def test_tokens_are_estimated_from_recent_requests() -> None:
 def test_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(admission, "monotonic", lambda: now)
-    queue = Admission(max_waiting=10, max_tokens=1000, context=100)
+    queue = Admission(max_waiting=10, max_tokens=1000, context=lambda: 100)
     assert queue.retry_seconds() <= admission.MAX_RETRY_SECONDS
     with ExitStack() as places:
         for _ in range(10):

@@ -45,18 +45,18 @@ import asyncio, contextlib, os, signal
 from fastapi import FastAPI
 from saccade.server.run import bind, run
 
-def press():
+async def press():
     os.kill(os.getpid(), signal.SIGINT)
 
 @contextlib.asynccontextmanager
 async def lifespan(_):
     yield
-    press()
+    await press()
     await asyncio.sleep(0.1)
     print("closed")
 
 try:
-    run(FastAPI(lifespan=lifespan), bind("127.0.0.1", 0), drain_seconds=1, on_ready=press)
+    run(FastAPI(lifespan=lifespan), bind("127.0.0.1", 0), drain_seconds=1, beside=press)
 except KeyboardInterrupt:
     print("left")
 """

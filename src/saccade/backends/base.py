@@ -8,7 +8,18 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from saccade.errors import ContextLengthError, EngineError
-from saccade.types import Delta, EngineStats, FinishReason, ModelCard, Request, StageTimes, TextLogprob, TextPart, Usage
+from saccade.types import (
+    Delta,
+    EngineStats,
+    FinishReason,
+    LoadProgress,
+    ModelCard,
+    Request,
+    StageTimes,
+    TextLogprob,
+    TextPart,
+    Usage,
+)
 
 
 class Backend(Protocol):
@@ -51,6 +62,10 @@ class Backend(Protocol):
 
     def stats(self) -> EngineStats | None:
         """What the engine behind it says of itself; None when there is nothing to say, or not yet."""
+        ...
+
+    def progress(self) -> LoadProgress | None:
+        """How far the model is loaded, while a request would be refused for that reason; else None."""
         ...
 
     async def close(self) -> None:
@@ -135,6 +150,9 @@ class Echo:
         return not self._closed
 
     def stats(self) -> EngineStats | None:
+        return None
+
+    def progress(self) -> LoadProgress | None:
         return None
 
     async def close(self) -> None:

@@ -39,6 +39,7 @@ from saccade.text.tokenizer import Detokenizer, Tokenizer
 from saccade.types import (
     Delta,
     EngineStats,
+    LoadProgress,
     MediaPart,
     MediaRef,
     Message,
@@ -175,6 +176,9 @@ class Native:
     def stats(self) -> EngineStats | None:
         """What the engine is doing, half a second old at most while it works; None before its first step."""
         return self._host.stats()
+
+    def progress(self) -> LoadProgress | None:
+        return None
 
     async def close(self) -> None:
         self._over = self._over or "The model was stopped."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from saccade.engine.core import Engine
@@ -28,9 +31,9 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def build(spec: EngineSpec) -> tuple[Engine, EngineFacts]:
-    """The engine of a spec, its model loaded. Raises CheckpointError, or SettingsError for what this machine or this
-    model cannot do."""
+def build(spec: EngineSpec, tell: Callable[[str, float | None], None] | None = None) -> tuple[Engine, EngineFacts]:
+    """The engine of a spec, its model loaded. `tell` hears the stage it is at, and which share of it is done, if that is
+    known. Raises CheckpointError, or SettingsError for what this machine or this model cannot do."""
     device = resolve_device(spec.device)
     config = ModelConfig.from_dict(read_json(spec.directory / "config.json"))
     most, wanted = config.text.max_position_embeddings, spec.options.max_context
@@ -39,7 +42,17 @@ def build(spec: EngineSpec) -> tuple[Engine, EngineFacts]:
     dtype = resolve_dtype(spec.dtype, config, {}, device)
     before_load(config, str(dtype).removeprefix("torch."), device_memory(device), spec.options)
     ops = select(device, fused=spec.options.fused)
-    model = load(spec.directory, dtype=spec.dtype, device=device, ops=ops, load_format=spec.load_format)
+    tell = tell or (lambda _, __: None)
+    tell("weights", 0.0)
+    model = load(
+        spec.directory,
+        dtype=spec.dtype,
+        device=device,
+        ops=ops,
+        load_format=spec.load_format,
+        tell=partial(tell, "weights"),
+    )
+    tell("caches", None)
     engine = Engine(model, stop_ids=spec.stop_ids, num_valid_ids=spec.num_valid_ids, options=spec.options)
     facts = EngineFacts(
         device=_described(device),

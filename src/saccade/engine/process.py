@@ -64,15 +64,18 @@ class _Server:
 
         device = resolve_device(spec.device)
         if device.type != "cuda":
-            return Worker(*build(spec))
+            return Worker(*build(spec, self._tell))
         self._on_gpu = True
         torch.cuda.set_device(device)
         pinning = threading.Thread(target=self._pin, args=(device.index or 0,), name="saccade-pin")
         pinning.start()
         try:
-            return Worker(*build(spec))
+            return Worker(*build(spec, self._tell))
         finally:
             pinning.join()
+
+    def _tell(self, stage: str, fraction: float | None) -> None:
+        self._out.send(("progress", (stage, fraction)))
 
     def _pin(self, device: int) -> None:
         """Make the arena memory that the GPU reads by itself while the host goes on."""

@@ -63,6 +63,7 @@ class EngineProcess:
         self._ended: Ended = lambda _: None
         self._wake = threading.Event()
         """There is something for the keeper to look at."""
+        self._progress: tuple[str, float | None] = ("libraries", None)
         self._was_loaded = False
         """By any process so far."""
         self._failures = 0
@@ -102,6 +103,10 @@ class EngineProcess:
         self._closing = True
         self._wake.set()
         self._keeper.join()
+
+    def stage(self) -> tuple[str, float | None]:
+        """Where loading is, and how much of that is done, 0 to 1, if it is known."""
+        return self._progress if self._spec else ("files", None)
 
     def stats(self) -> EngineStats | None:
         return self._stats
@@ -207,9 +212,13 @@ class EngineProcess:
                     if kind == "loaded":
                         self._patience = self._patience or PATIENCE[value.device_type]
                         self._was_loaded = True
+                        self._progress = ("warm-up", None)
                         self._loaded.put(value)
                         return None
-                    error = value
+                    if kind == "progress":
+                        self._progress = value
+                    else:
+                        error = value
         except EOFError:
             pass
         if error is None:

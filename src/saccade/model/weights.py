@@ -61,11 +61,13 @@ def load(
     device: torch.device | str,
     ops: Ops | None = None,
     load_format: Literal["auto", "dummy"] = "auto",
+    tell: Callable[[float], None] | None = None,
 ) -> Qwen3VL:
     """The model of a directory with config.json and, unless load_format is "dummy", safetensors files.
 
     dtype is a type, its name, or "auto": the checkpoint's own on an accelerator, float32 on a CPU. "dummy" draws
-    weights from a fixed seed and reads no weight file. Raises CheckpointError.
+    weights from a fixed seed and reads no weight file. `tell` is called with the share that is there, 0 to 1, about a
+    hundred times. Raises CheckpointError.
     """
     directory, device = Path(directory), torch.device(device)
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
@@ -76,7 +78,7 @@ def load(
     if load_format == "dummy":
         initialize(model)
     else:
-        _fill(model, places, found)
+        _fill(model, places, found, tell or (lambda _: None))
     return model.eval()
 
 
@@ -314,9 +316,11 @@ def _more(names: list[str]) -> str:
 
 
 @torch.no_grad()
-def _fill(model: Qwen3VL, places: dict[str, Place], found: dict[str, Entry]) -> None:
+def _fill(model: Qwen3VL, places: dict[str, Place], found: dict[str, Entry], tell: Callable[[float], None]) -> None:
     """Copy every tensor into its place, in the order of the files."""
     parameters = dict(model.named_parameters())
+    total = sum(parameter.numel() for parameter in parameters.values())
+    done, told = 0, 0.0
     with Reader() as reader:
         for name, entry in found.items():
             place = places[name]
@@ -324,3 +328,7 @@ def _fill(model: Qwen3VL, places: dict[str, Place], found: dict[str, Entry]) -> 
                 start = place.start + first
                 target = parameters[place.parameter][start : start + len(rows)]
                 target.copy_(rows.transpose(1, 2) if place.swapped else rows)
+                done += rows.numel()
+                if done / total >= told + 0.01:
+                    told = min(1.0, done / total)
+                    tell(told)

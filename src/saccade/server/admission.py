@@ -7,7 +7,7 @@ only when its pictures are decoded, so they are estimated: text by its bytes, pi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -47,8 +47,9 @@ NOTHING = Load(0, 0, 0)
 class Admission:
     """The requests that wait, and how many more may. Belongs to one event loop."""
 
-    def __init__(self, *, max_waiting: int, max_tokens: int, context: int) -> None:
-        """`context`: tokens, the most that one request can have."""
+    def __init__(self, *, max_waiting: int, max_tokens: int, context: Callable[[], int]) -> None:
+        """`context`: tokens, the most that one request can have; asked for each, since it is not known while the model
+        is loaded."""
         self._max_waiting = max_waiting
         self._max_tokens = max_tokens
         self._context = context
@@ -67,7 +68,7 @@ class Admission:
         size = sum(len(part.text.encode(errors="replace")) for part in parts if isinstance(part, TextPart))
         kinds = [ref.kind for ref in request.media]
         tokens = ceil(size / BYTES_PER_TOKEN + sum(self._guess[kind] for kind in kinds))
-        return Load(min(tokens, self._context), kinds.count("image"), kinds.count("video"))
+        return Load(min(tokens, self._context()), kinds.count("image"), kinds.count("video"))
 
     def check(self) -> None:
         """QueueFullError when nobody else may wait; asked before a body is read."""

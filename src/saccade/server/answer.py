@@ -77,7 +77,13 @@ def event(data: dict[str, Any]) -> bytes:
 
 def models(card: ModelCard, created: int) -> dict[str, Any]:
     """The body of GET /v1/models."""
-    model = {"id": card.id, "object": "model", "created": created, "owned_by": "saccade", "max_model_len": card.context}
+    model = {
+        "id": card.id,
+        "object": "model",
+        "created": created,
+        "owned_by": "saccade",
+        "max_model_len": card.context or None,
+    }
     return {"object": "list", "data": [{**model, "facts": card.facts}]}
 
 

@@ -19,6 +19,7 @@ from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
 from saccade.server.chat import chat_routes
 from saccade.server.gate import INTERNAL, Gate
+from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.tokenize import tokenize_routes
 
@@ -34,7 +35,7 @@ def create_app(
     max_queued_tokens: int = MAX_QUEUED_TOKENS,
     vllm_metrics: bool = False,
 ) -> FastAPI:
-    """The application; its lifespan starts and closes `backend`.
+    """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
     At most `max_waiting` requests, of `max_queued_tokens` together, wait for their first token. `vllm_metrics`: tell
     metrics by vLLM's names too.
@@ -51,11 +52,12 @@ def create_app(
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     card = backend.card()
-    admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=card.context)
+    admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=lambda: backend.card().context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes)
     app.include_router(chat_routes(gate))
     app.include_router(tokenize_routes(backend, gate))
+    app.include_router(health_routes(backend))
     created = int(time.time())
 
     @app.get("/v1/models")
@@ -65,18 +67,6 @@ def create_app(
     @app.get("/metrics")
     async def scrape() -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
-
-    @app.get("/health/live")
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/health/ready")
-    async def ready() -> dict[str, str]:
-        if not backend.alive():
-            raise BusyError("The engine has stopped.", hint="Restart the server.")
-        if not backend.ready:
-            raise BusyError("The model is not ready.")
-        return {"status": "ready", "model": backend.card().id}
 
     app.add_exception_handler(SaccadeError, _known)
     app.add_exception_handler(HTTPException, _routing)

@@ -32,7 +32,7 @@ def _metrics() -> dict[str, str]:
     """The rows of the tables of metrics, from what a server with an engine tells."""
     stats = EngineStats(0, 0, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys((field for field, _ in FEATURES.values()), 0), {})
     rows: dict[str, list[str]] = {"histograms": [], "figures": []}
-    queue = Admission(max_waiting=1, max_tokens=1, context=1)
+    queue = Admission(max_waiting=1, max_tokens=1, context=lambda: 1)
     for family in Metrics("", lambda: stats, queue).collect():
         name = family.name.removeprefix(PREFIX)
         star = " *" if name in VLLM_NAMES else ""
@@ -58,7 +58,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
-| `GET /health/ready` | 200 when a request would be answered now, else 503 and the reason |
+| `GET /health/ready` | 200 when a request would be answered now, else 503 and the reason; see below |
 
 ## Fields of a chat completion
 
@@ -173,6 +173,23 @@ many times its placeholder as the model will see of it, so `count` is what `usag
 | Field | |
 |---|---|
 {tokenize}
+
+## Health
+
+The port is open before the model is loaded. `GET /health/live` answers 200 from then on, whatever the engine does: it
+is the question whether to restart the process. `GET /health/ready` is the question whether to send requests; while it
+says 503, its `status` is one of these:
+
+| `status` | |
+|---|---|
+| `loading` | The model is being loaded. Requests are refused with 503, code `loading` and `retry-after` |
+| `restarting` | The engine process hung or died, and another one is started. Requests wait for it |
+| `stopped` | The engine cannot be started any more. Requests are refused with 503 |
+
+While it is `loading`, `stage` is `files`, `libraries`, `weights`, `caches` or `warm-up`, `fraction` the share of that
+stage that is done (0 to 1, or `null`), and `seconds` counts from the start. Neither route asks the engine.
+`GET /v1/models` answers meanwhile, too, with a `max_model_len` of `null`. A model that cannot be loaded ends the server
+with one line on standard error.
 
 ## Metrics
 

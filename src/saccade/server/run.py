@@ -6,7 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -40,15 +40,15 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, on_ready: Callable[[], None]) -> None:
+def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, beside: Callable[[], Awaitable[None]]) -> None:
     """Serve until SIGTERM (returns) or Ctrl-C (KeyboardInterrupt); answers under way get `drain_seconds` to end.
 
-    `on_ready` is called when the first request can be answered.
+    `beside` is called when the port is open. When it raises, the server ends and the caller gets the error.
     """
     host, port = listener.getsockname()[:2]
     try:
         listener.listen(2048)
-    except OSError as error:  # Somebody else began to listen while the model was loaded.
+    except OSError as error:  # Somebody else began to listen meanwhile.
         raise _explained(error, host, port) from None
     config = uvicorn.Config(
         app,
@@ -62,19 +62,25 @@ def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, on_ready: 
     )
     caught: list[int] = []
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(app, _Server(config, on_ready), listener, caught))
+        runner.run(_serve(app, _Server(config, beside), listener, caught))
     if signal.SIGINT in caught:
         raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, beside: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._work = beside
+        self.beside: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        self.beside = asyncio.ensure_future(self._work())
+        self.beside.add_done_callback(self._done)
+
+    def _done(self, work: asyncio.Future[None]) -> None:
+        if work.cancelled() or work.exception():
+            self.should_exit = True
 
 
 async def _serve(app: FastAPI, server: _Server, listener: socket.socket, caught: list[int]) -> None:
@@ -88,6 +94,8 @@ async def _serve(app: FastAPI, server: _Server, listener: socket.socket, caught:
                 for number in (signal.SIGINT, signal.SIGTERM)
             }
             await server.serve(sockets=[listener])
+            if server.beside and server.beside.done():
+                server.beside.result()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
