@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from saccade import terminal
+from saccade.commands import check
 from saccade.commands.demo import demo
 from saccade.errors import SaccadeError, SettingsError
 from saccade.flags import engine_options, with_settings
@@ -142,6 +143,8 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
 
     typer.echo(resolve(model, offline=False, source=settings.source))
 
+
+app.command()(check.estimate)
 
 _OWN_SERVER = [name for name in Settings.model_fields if name not in ("host", "port")]
 

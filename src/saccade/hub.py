@@ -15,6 +15,7 @@ from saccade.errors import CheckpointError
 Source: TypeAlias = Literal["huggingface", "modelscope"]
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_CONFIG = "config.json"
 _WEIGHTS = "*.safetensors"
 _WANTED = ["*.json", "*.jinja", "*.txt"]
 _UNWANTED = ["*/*"]  # other formats and training leftovers live in sub-folders
@@ -29,6 +30,30 @@ def resolve(model: str, *, offline: bool = False, source: Source = "huggingface"
     that will be filled at random) the large files are left where they are. CheckpointError says what is wrong in one
     sentence, with a hint.
     """
+    here = _on_disk(model)
+    if here is not None:
+        return here
+    wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
+    return _complete(_download(model, offline, source, wanted), model, weights)
+
+
+def resolve_config(model: str, *, offline: bool = False, source: Source = "huggingface") -> dict[str, Any]:
+    """The config.json of `model`, a name as for `resolve`; of a hub model nothing else is fetched."""
+    here = _on_disk(model)
+    path = (here or _download(model, offline, source, [_CONFIG])) / _CONFIG
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{model} has no {_CONFIG} in {path.parent}.", hint="Check the name.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.", hint="Delete it and download it again.") from None
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} must hold a JSON object.")
+    return raw
+
+
+def _on_disk(model: str) -> Path | None:
+    """The directory of a model that is here; None for a name on the hub."""
     if model == "demo":
         return _bundled()
     try:
@@ -45,7 +70,7 @@ def resolve(model: str, *, offline: bool = False, source: Source = "huggingface"
             f"There is no directory {model!r}.",
             hint='A model is "demo", a directory with config.json, or a hub name such as Qwen/Qwen3-VL-2B-Instruct.',
         )
-    return _complete(_download(model, offline, source, weights), model, weights)
+    return None
 
 
 def _bundled() -> Path:
@@ -64,9 +89,8 @@ def _with_config(path: Path) -> Path:
     return path
 
 
-def _download(model: str, offline: bool, source: Source, weights: bool) -> Path:
+def _download(model: str, offline: bool, source: Source, wanted: list[str]) -> Path:
     fetch = _huggingface if source == "huggingface" else _modelscope
-    wanted = [*_WANTED, _WEIGHTS] if weights else _WANTED
     try:
         return Path(fetch()(model, allow_patterns=wanted, ignore_patterns=_UNWANTED, local_files_only=offline))
     except CheckpointError:

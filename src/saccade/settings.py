@@ -16,9 +16,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import ByteSize, DirectoryPath, Field, ValidationError
+from pydantic import ByteSize, DirectoryPath, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -172,6 +172,18 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
         in_text = variable(name) if name in in_environment else f"{file}: {name}"
         place = flag(name) if name in flags else in_text
         raise SettingsError(f"{place}: {first['msg']} (given: {str(first['input'])!r}).", param=name) from None
+
+
+def parse_size(text: str, place: str) -> int:
+    """Bytes of "24GiB" or "80 GB". Raises SettingsError naming `place`."""
+    try:
+        return _SIZE.validate_python(text)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise SettingsError(f"{place}: {message} (given: {text!r}).", hint="For example 24GiB.") from None
+
+
+_SIZE = TypeAdapter(Annotated[ByteSize, Field(ge=1)])
 
 
 def flag(name: str) -> str:

@@ -154,3 +154,37 @@ def show_report(rows: Sequence[dict[str, Any]], seed: int, seconds: float, *, pa
             table.add_row(f"  {part}", str(figures["items"]), "right", f"{figures['right']:.1%}", more, "", "")
     # Piped, the table keeps its lines whole.
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def show_estimate(figures: Mapping[str, Any]) -> None:
+    """The tables of `saccade estimate`, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def size(key: str) -> str:
+        return f"{figures[key] / 1e9:,.2f} GB"
+
+    gpu = bool(figures["libraries"])
+    used = f"{size('may_be_used')} of {size('memory')} {'GPU' if gpu else 'main'} memory may be used"
+    parts = Table(box=None, show_header=False)
+    parts.add_column(justify="left")
+    parts.add_column(justify="right")
+    parts.add_row("weights", size("weights"), f"{figures['parameters'] / 1e6:,.1f} M numbers")
+    if gpu:
+        parts.add_row("largest step, graphs", size("largest_step"), "kept free")
+        parts.add_row("driver, libraries", size("libraries"), "set aside")
+    parts.add_row("features of pictures", size("features"), f"{figures['feature_pictures']:,} of 1024 x 1024 pixels")
+    per_token = f"{figures['kv_tokens']:,} tokens of {figures['kv_per_token']:,} bytes"
+    parts.add_row("keys and values", size("kv"), per_token)
+    table = Table("streams", "context of each", "largest picture", "1024 x 1024 pictures each")
+    for column in table.columns:
+        column.justify = "right"
+    for row in figures["rows"]:
+        picture = f"{row['megapixels']:.2f} megapixels" if row["megapixels"] else "none"
+        table.add_row(str(row["streams"]), f"{row['context']:,} tokens", picture, f"{row['pictures']:,}")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    print(f"{figures['model']} in {figures['dtype']}: {used}")
+    console.print(parts, table)
+    print(f"Pictures leave 1,024 tokens for words. The model knows {figures['model_context']:,} positions.")
+    if figures["full_contexts"] is not None:
+        print(f"{figures['full_contexts']:,} requests of the whole --max-context fit at the same time.")

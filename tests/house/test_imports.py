@@ -32,6 +32,7 @@ FLOORS = {
     "doctor": 7,
     "ask": 7,
     "demo": 7,
+    "estimate": 7,
     "flags": 7,
     "commands": 8,
     "cli": 9,
