@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import inspect
 import json
@@ -207,6 +208,12 @@ def test_every_option_of_the_engine_is_a_setting() -> None:
         (("ask", "a" * 9000), 1, "exceed the context"),
         (("ask", "a", "--port", "1"), 2, "--port"),
         (("serve", "--port", "99999"), 2, "--port: "),
+        (("serve", "--host", "0.0.0.0"), 2, "other machines could ask on 0.0.0.0 without a key"),
+        (("serve", "--host", "::"), 2, "other machines could ask on :: without a key"),
+        (("serve", "--api-key", ""), 2, "--api-key: "),
+        (("serve", "--api-key-file", "nowhere"), 2, "--api-key-file: "),
+        (("serve", "--cors-origin", "*"), 2, "'*' is no origin"),
+        (("key", "a b"), 2, "a name of a key"),
         (("serve", "--config", "nowhere.toml"), 2, "nowhere.toml cannot be read"),
         (("serve", "more"), 2, "more"),
         (("fly",), 2, "fly"),
@@ -253,6 +260,13 @@ def test_a_model_that_is_not_there() -> None:
     result = run("ask", "--model", "nowhere", "a")
     assert result.exit_code == 1
     assert "There is no directory 'nowhere'" in result.stderr
+
+
+def test_a_new_key_and_its_line() -> None:
+    result = run("key", "alice")
+    assert result.exit_code == 0
+    secret, line = result.stdout.splitlines()
+    assert line == f"alice:{hashlib.sha256(secret.encode()).hexdigest()}"
 
 
 def test_pull(monkeypatch: pytest.MonkeyPatch) -> None:

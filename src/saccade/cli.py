@@ -76,9 +76,19 @@ def serve(settings: Settings) -> None:
     from saccade.engine.supervisor import EngineProcess
 
     with closing(EngineProcess()) as engine:  # it looks for its libraries while we look for ours
+        from saccade.server.guard import Access, checked_origins, open_hosts
+        from saccade.server.keys import load_keys
         from saccade.server.run import bind, run
 
-        listener = bind(settings.host, settings.port)
+        secret = settings.api_key.get_secret_value() if settings.api_key else None
+        keys = load_keys(secret, settings.api_key_file)
+        access = Access(
+            keys,
+            open_hosts(settings.host, settings.allowed_host),
+            checked_origins(settings.cors_origin),
+            settings.share_caches,
+        )
+        listener = bind(settings.host, settings.port, public=bool(keys) or settings.insecure)
         from saccade.backends.loading import Loading
         from saccade.server.app import create_app
 
@@ -98,6 +108,7 @@ def serve(settings: Settings) -> None:
             max_body_bytes=settings.max_body_bytes,
             max_waiting=settings.max_waiting,
             max_queued_tokens=settings.max_queued_tokens,
+            access=access,
             vllm_metrics=settings.vllm_metrics,
         )
         run(web, listener, drain_seconds=settings.drain_seconds, beside=announce)
@@ -136,6 +147,17 @@ def ask(
 
 
 @app.command()
+def key(name: Annotated[str, typer.Argument(help="Whose it will be.")]) -> None:
+    """Make a key: print it, and the line for --api-key-file by which the server knows it.
+
+    The key is told this once and kept nowhere; the line does not tell it.
+    """
+    from saccade.server.keys import new_key
+
+    typer.echo("\n".join(new_key(name)))
+
+
+@app.command()
 @with_settings("source")
 def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, settings: Settings) -> None:
     """Download a model, or finish a download, and print its directory."""
@@ -146,7 +168,9 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
 
 app.command()(check.estimate)
 
-_OWN_SERVER = [name for name in Settings.model_fields if name not in ("host", "port")]
+_OWN_SERVER = [
+    name for name in Settings.model_fields if name not in ("host", "port", "api_key", "api_key_file", "insecure")
+]
 
 
 @app.command()

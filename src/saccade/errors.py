@@ -4,6 +4,8 @@
     |-- RequestError                 400  invalid_request_error     the caller can mend it
     |   |-- MediaError               400  ... code "invalid_media"  a picture or video that cannot be used
     |   |-- ContextLengthError       400  ... code "context_length_exceeded"
+    |   |-- AuthError                401  ... code "invalid_api_key"
+    |   |-- ForbiddenError           403  permission_error
     |   |-- NotFoundError            404  not_found_error
     |   `-- TooLargeError            413  ... code "request_too_large"
     |-- SettingsError                500  server_error              a flag, file or environment value
@@ -60,6 +62,20 @@ class ContextLengthError(RequestError):
     """Prompt and answer do not fit the model's context."""
 
     default_code = "context_length_exceeded"
+
+
+class AuthError(RequestError):
+    """No key, or one that is not known; which of them is not told."""
+
+    status = 401
+    default_code = "invalid_api_key"
+
+
+class ForbiddenError(RequestError):
+    """A host or an origin that may not ask here, whatever its key."""
+
+    status = 403
+    type = "permission_error"
 
 
 class NotFoundError(RequestError):

@@ -16,16 +16,24 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
-from pydantic import ByteSize, DirectoryPath, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ByteSize, DirectoryPath, Field, FilePath, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from saccade.errors import SettingsError
 
 PREFIX = "SACCADE_"
 FILE_VARIABLE = f"{PREFIX}CONFIG"
+
+
+def _split(value: Any) -> Any:
+    """Of a text with commas its pieces."""
+    return tuple(piece.strip() for piece in value.split(",") if piece.strip()) if isinstance(value, str) else value
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class LocalSettings(BaseSettings):
@@ -132,6 +140,22 @@ class Settings(LocalSettings):
         "127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0: every network of this machine"
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    api_key: SecretStr | None = Field(
+        None, min_length=1, description="Key that requests must bring; as a flag every user of this machine can see it"
+    )
+    api_key_file: FilePath | None = Field(
+        None, description="File with the keys that requests may bring, as hashes; `saccade key NAME` makes its lines"
+    )
+    share_caches: bool = Field(
+        False, description="Find what was computed for another key too; its holder can tell by the time it takes"
+    )
+    insecure: bool = Field(False, description="Listen on an address that other machines reach without any key")
+    allowed_host: Names = Field(
+        (), description="Names that a Host header may have, with commas; none: on a loopback address its own, else any"
+    )
+    cors_origin: Names = Field(
+        (), description="Origins of pages elsewhere that may call, with commas, as https://example.org"
+    )
     served_model_name: str | None = Field(
         None, min_length=1, description="Name that requests call the model by; none: the value of model"
     )
@@ -171,7 +195,9 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
         name = str(first["loc"][0])
         in_text = variable(name) if name in in_environment else f"{file}: {name}"
         place = flag(name) if name in flags else in_text
-        raise SettingsError(f"{place}: {first['msg']} (given: {str(first['input'])!r}).", param=name) from None
+        is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
+        given = "" if is_secret else f" (given: {str(first['input'])!r})"
+        raise SettingsError(f"{place}: {first['msg']}{given}.", param=name) from None
 
 
 def parse_size(text: str, place: str) -> int:
@@ -205,6 +231,8 @@ def as_flags(settings: Settings, names: Iterable[str]) -> list[str]:
             continue
         if isinstance(value, bool):
             words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
+        elif isinstance(value, tuple):
+            words += [flag(name), ",".join(value)]
         else:
             words += [flag(name), str(int(value) if isinstance(value, ByteSize) else value)]
     return words
@@ -220,7 +248,9 @@ def shape(field: FieldInfo) -> str:
     kind: Any = next((kind for kind in get_args(field.annotation) if isinstance(kind, type)), field.annotation)
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
-    return {bool: "true|false", int: "INT", float: "NUMBER", ByteSize: "SIZE", str: "TEXT"}.get(kind, "PATH")
+    return {bool: "true|false", int: "INT", float: "NUMBER", ByteSize: "SIZE", str: "TEXT", SecretStr: "TEXT"}.get(
+        kind, "PATH"
+    )
 
 
 def shown_default(field: FieldInfo) -> str:
@@ -228,7 +258,7 @@ def shown_default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, ByteSize):
         return value.human_readable(separator=" ")
-    return {None: "none", True: "true", False: "false"}.get(value, str(value))
+    return {None: "none", (): "none", True: "true", False: "false"}.get(value, str(value))
 
 
 def reference() -> str:

@@ -191,6 +191,10 @@ class Request:
     tools: tuple[dict[str, Any], ...] = ()
     """Functions the model may call, as OpenAI's interface declares them."""
     tool_choice: ToolChoice = ToolChoice()
+    salt: bytes = b""
+    """Of the one who asks: what was computed for another salt is never found."""
+    deadline: float | None = None
+    """time.monotonic() until which the first token is wanted."""
 
     @property
     def media(self) -> tuple[MediaRef, ...]:

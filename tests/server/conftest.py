@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -16,7 +17,7 @@ from saccade.server.app import create_app
 class Served:
     """A backend behind a port of this machine."""
 
-    def __init__(self, backend: Backend, **options: int) -> None:
+    def __init__(self, backend: Backend, **options: Any) -> None:
         config = uvicorn.Config(create_app(backend, **options), port=0, ws="none", log_level="critical")
         self.backend = backend
         self._server = uvicorn.Server(config)
@@ -47,7 +48,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     """Start a server over a backend of the test's own."""
     running: list[Served] = []
 
-    def start(backend: Backend, **options: int) -> Served:
+    def start(backend: Backend, **options: Any) -> Served:
         running.append(Served(backend, **options))
         return running[-1]
 

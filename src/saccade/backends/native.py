@@ -195,7 +195,7 @@ class Native:
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
         try:
-            looks = await self._pictures.look_at_all(request.media) if len(request.media) > 1 else None
+            looks = await self._pictures.look_at_all(request.media, request.salt) if len(request.media) > 1 else None
             pool = self._pictures.pool if len(request.media) == 1 else self._text_pool
             handing = pool.submit(self._hand_in, id, request, looks)
             del request, looks  # files and pixels are large, and answers may be long
@@ -221,7 +221,7 @@ class Native:
         if isinstance(asked, str):
             encode = partial(self._prompts.tokenizer.encode, specials=False)
             return tuple(await run(self._text_pool, encode, asked))
-        pictures = [picture for picture, _ in await self._pictures.look_at_all(asked.media)]
+        pictures = [picture for picture, _ in await self._pictures.look_at_all(asked.media, asked.salt)]
         return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
 
     def _hand_in(
@@ -229,14 +229,14 @@ class Native:
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long."""
-        looks = looks or [self._pictures.look(ref) for ref in request.media]
+        looks = looks or [self._pictures.look(ref, request.salt) for ref in request.media]
         pictures = tuple(picture for picture, _ in looks)
         began = time.perf_counter()
         prompt = self._prompts.build(request.messages, pictures, request.tools)
         built = time.perf_counter()
         sampling = self._sampling(request.sampling, prompt)
         if id in self._answers:  # somebody still waits for it
-            self._host.submit(EngineRequest(id, prompt, pictures, sampling))
+            self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt))
         stages = looked(look for _, look in looks)
         return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)
 

@@ -32,18 +32,19 @@ class Pictures:
         self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
         """Where `look` is to be called."""
 
-    async def look_at_all(self, refs: Iterable[MediaRef]) -> list[tuple[Picture, StageTimes]]:
+    async def look_at_all(self, refs: Iterable[MediaRef], salt: bytes) -> list[tuple[Picture, StageTimes]]:
         """Several at once."""
         run = asyncio.get_running_loop().run_in_executor
-        return await asyncio.gather(*(run(self.pool, self.look, ref) for ref in refs))
+        return await asyncio.gather(*(run(self.pool, self.look, ref, salt) for ref in refs))
 
-    def look(self, ref: MediaRef) -> tuple[Picture, StageTimes]:
-        """One picture or video from its address to its pixels, and the time of each stage."""
+    def look(self, ref: MediaRef, salt: bytes) -> tuple[Picture, StageTimes]:
+        """One picture or video from its address to its pixels, and the time of each stage. What was prepared for
+        another `salt` is not found."""
         began = time.perf_counter()
         blob = self._fetcher.fetch(ref)
         fetched = time.perf_counter()
         plan = self._plans.of(ref)
-        wanted = (blob.digest, plan, ref.fps, ref.num_frames)
+        wanted = (salt, blob.digest, plan, ref.fps, ref.num_frames)
         if (known := self._recent.get(wanted)) is not None:
             fetch = fetched - began - blob.hash_seconds
             return known, StageTimes(fetch=fetch * 1e3, hash=blob.hash_seconds * 1e3, cache=CacheHits("digest"))

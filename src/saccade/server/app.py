@@ -18,12 +18,16 @@ from saccade.errors import BusyError, RequestError, SaccadeError
 from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
 from saccade.server.chat import chat_routes
+from saccade.server.connection import refusal
 from saccade.server.gate import INTERNAL, Gate
+from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.tokenize import tokenize_routes
 
 MAX_BODY_BYTES = 64 * 2**20
+MAX_SHOWN = 100
+"""Characters of a path that an error repeats."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,12 +37,13 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     max_waiting: int = MAX_WAITING,
     max_queued_tokens: int = MAX_QUEUED_TOKENS,
+    access: Access = Access(),  # noqa: B008  it is frozen
     vllm_metrics: bool = False,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
-    At most `max_waiting` requests, of `max_queued_tokens` together, wait for their first token. `vllm_metrics`: tell
-    metrics by vLLM's names too.
+    At most `max_waiting` requests, of `max_queued_tokens` together, wait for their first token. `access`:
+    who may come in. `vllm_metrics`: tell metrics by vLLM's names too.
     """
 
     @asynccontextmanager
@@ -54,7 +59,7 @@ def create_app(
     card = backend.card()
     admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=lambda: backend.card().context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
-    gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes)
+    gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes, share_caches=access.share_caches)
     app.include_router(chat_routes(gate))
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend))
@@ -68,6 +73,7 @@ def create_app(
     async def scrape() -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
+    app.add_middleware(Guard, access=access)
     app.add_exception_handler(SaccadeError, _known)
     app.add_exception_handler(HTTPException, _routing)
     app.add_exception_handler(Exception, _unknown)
@@ -76,16 +82,16 @@ def create_app(
 
 async def _known(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else None
     if error.status >= 500:
         _log.error("%s", error.message)
-    return JSONResponse(error.to_openai(), error.status, headers)
+    return refusal(error)
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:
     """No such path (404) or method (405)."""
     assert isinstance(error, HTTPException)
-    body = RequestError(f"{error.detail}: {request.method} {request.url.path}.", code="unknown_url").to_openai()
+    path = request.scope["path"][:MAX_SHOWN]
+    body = RequestError(f"{error.detail}: {request.method[:MAX_SHOWN]} {path}.", code="unknown_url").to_openai()
     return JSONResponse(body, error.status_code, error.headers)
 
 

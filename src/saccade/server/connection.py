@@ -9,11 +9,11 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from saccade.errors import TooLargeError
+from saccade.errors import AuthError, BusyError, SaccadeError, TooLargeError
 
 T = TypeVar("T")
 
@@ -87,3 +87,11 @@ class EventStream(StreamingResponse):
             await send({"type": "http.response.body", "body": self._closing})
         finally:
             await self._ended()
+
+
+def refusal(error: SaccadeError) -> JSONResponse:
+    """An error as an answer."""
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else {}
+    if isinstance(error, AuthError):
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(error.to_openai(), error.status, headers)

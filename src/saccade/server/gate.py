@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError, NotFoundError, SaccadeError
 from saccade.server.admission import NOTHING, Admission, Load
 from saccade.server.connection import EventStream, read_body, while_connected
+from saccade.server.guard import key_of
+from saccade.server.keys import ANYONE
 from saccade.server.merge import merged
 from saccade.server.metrics import Metrics
 from saccade.types import Delta, Request
@@ -81,11 +84,21 @@ Parse: TypeAlias = Callable[[bytes, str, str], Call]
 class Gate:
     """Lets requests in to one backend. Belongs to one event loop."""
 
-    def __init__(self, backend: Backend, admission: Admission, metrics: Metrics, *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        max_body_bytes: int,
+        share_caches: bool = False,
+    ) -> None:
+        """`share_caches`: what was computed for one key may be found by another."""
         self._backend = backend
         self._admission = admission
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._share_caches = share_caches
 
     async def answer(self, http: HttpRequest, prefix: str, parse: Parse) -> Response:
         """The answer to one POST, whole or as a stream; its id begins with `prefix`. Raises SaccadeError."""
@@ -133,8 +146,11 @@ class Gate:
         headers = {"x-request-id": id}
         call = parse(await self.read(http), id, self._backend.card().id)
         self.check_model(call.model)
-        loads = [self._admission.load(request) for request in call.requests]
-        deltas = merged([self._backend.generate(request) for request in call.requests])
+        key = key_of(http.scope)
+        salt = b"" if self._share_caches or key is ANYONE else key.salt
+        requests = [replace(request, salt=salt) for request in call.requests]
+        loads = [self._admission.load(request) for request in requests]
+        deltas = merged([self._backend.generate(request) for request in requests])
         first = await self.waiting(http, sum(loads, NOTHING), lambda: anext(deltas))
         watch = _Watch(self._admission, self._metrics, loads, arrived)
         if call.stream:

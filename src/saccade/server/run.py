@@ -7,12 +7,13 @@ import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, SettingsError
 
 LOGGING = {
     "version": 1,
@@ -24,10 +25,17 @@ LOGGING = {
 """Only what needs attention: nothing for each request."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """The address, taken but not yet answering. Raises SaccadeError when it cannot be had."""
+def bind(host: str, port: int, *, public: bool) -> socket.socket:
+    """The address, taken but not yet answering. Raises SaccadeError when it cannot be had, and SettingsError when
+    other machines could reach it although it is not `public`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if not public and not ip_address(address[0]).is_loopback:
+            raise SettingsError(
+                f"Other machines could ask on {host} without a key.",
+                param="host",
+                hint="Give the server one with --api-key-file, or say --insecure if it may be so.",
+            )
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
