@@ -49,7 +49,7 @@ _PAGE = """\
 # HTTP interface
 
 The server speaks the chat completions dialect of OpenAI's interface; its Python and JavaScript clients work with
-`base_url="http://127.0.0.1:8000/v1"` and any API key.
+`base_url="http://127.0.0.1:8000/v1"` and any API key, or, where the server [has keys](security.md), one of those.
 
 | Path | |
 |---|---|
@@ -152,6 +152,8 @@ Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the pat
 | Status | When |
 |---|---|
 | 400 | A field is wrong, a picture or video cannot be used, or the prompt is longer than the context |
+| 401 | The server has keys, and none of them was sent |
+| 403 | A host or an origin that may not ask here; see [security](security.md) |
 | 404, 405 | No such model, path or method |
 | 413 | The body is larger than `--max-body-bytes` |
 | 429 | Too many requests wait already (`--max-waiting`, `--max-queued-tokens`); `retry-after` says when to try again |
