@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from saccade.backends.base import Backend
-from saccade.errors import BusyError, RequestError, SaccadeError
+from saccade.errors import RequestError, SaccadeError
 from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
 from saccade.server.chat import chat_routes
