@@ -32,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def build(spec: EngineSpec, tell: Callable[[str, float | None], None] | None = None) -> tuple[Engine, EngineFacts]:
-    """The engine of a spec, its model loaded. `tell` hears the stage it is at, and which share of it is done, if that is
+    """The engine of a spec, its model loaded. `tell` hears the stage it is at, and its share that is done, if that is
     known. Raises CheckpointError, or SettingsError for what this machine or this model cannot do."""
     device = resolve_device(spec.device)
     config = ModelConfig.from_dict(read_json(spec.directory / "config.json"))
