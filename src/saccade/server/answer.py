@@ -36,7 +36,7 @@ class Answer:
             "logprobs": _logprobs(logprobs),
             "finish_reason": last.finish_reason,
         }
-        ending = {"usage": _usage(last.usage), "timings": _timings(last.times)}
+        ending = {"usage": _usage(last.usage), "timings": timings(last.times)}
         return {**self._head, "object": "chat.completion", "choices": [choice], **ending}
 
     def opening(self) -> bytes:
@@ -53,11 +53,11 @@ class Answer:
 
     def ending(self, last: Delta, *, include_usage: bool) -> bytes:
         """The events after the last piece of text; `timings` is in the very last chunk."""
-        timings = {"timings": _timings(last.times)}
+        times = {"timings": timings(last.times)}
         if not include_usage:
-            return self._chunk({}, None, last.finish_reason, timings) + DONE
+            return self._chunk({}, None, last.finish_reason, times) + DONE
         usage = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(last.usage)}
-        return self._chunk({}, None, last.finish_reason) + event({**usage, **timings}) + DONE
+        return self._chunk({}, None, last.finish_reason) + event({**usage, **times}) + DONE
 
     def _chunk(
         self,
@@ -104,18 +104,22 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
-def _timings(times: StageTimes | None) -> dict[str, Any] | None:
+def timings(times: StageTimes | None) -> dict[str, Any] | None:
     """Milliseconds of each stage: fetch_ms, decode_media_ms ..., and which caches helped."""
     return times.timings if times else None
 
 
 def _logprobs(entries: Iterable[TextLogprob] | None) -> dict[str, Any] | None:
     content = [
-        {**_token(entry.text, entry.raw, entry.logprob), "top_logprobs": [_token(*one) for one in entry.top]}
+        {
+            **token_logprob(entry.text, entry.raw, entry.logprob),
+            "top_logprobs": [token_logprob(*one) for one in entry.top],
+        }
         for entry in entries or ()
     ]
     return {"content": content, "refusal": None} if content else None
 
 
-def _token(text: str, raw: bytes, logprob: float) -> dict[str, Any]:
+def token_logprob(text: str, raw: bytes, logprob: float) -> dict[str, Any]:
+    """A token and how likely it was."""
     return {"token": text, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(raw)}

@@ -23,6 +23,7 @@ from saccade.server.gate import INTERNAL, Gate
 from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
+from saccade.server.responses import responses_routes
 from saccade.server.tokenize import tokenize_routes
 
 MAX_BODY_BYTES = 64 * 2**20
@@ -61,6 +62,7 @@ def create_app(
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes, share_caches=access.share_caches)
     app.include_router(chat_routes(gate))
+    app.include_router(responses_routes(gate))
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend))
     created = int(time.time())
@@ -68,6 +70,14 @@ def create_app(
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         return models(backend.card(), created)
+
+    @app.get("/v1/models/{model:path}")
+    async def one_model(model: str) -> dict[str, Any]:
+        if not model:
+            raise HTTPException(404)
+        gate.check_model(model)
+        told: dict[str, Any] = models(backend.card(), created)["data"][0]
+        return told
 
     @app.get("/metrics")
     async def scrape() -> Response:

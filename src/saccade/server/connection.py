@@ -68,7 +68,7 @@ class EventStream(StreamingResponse):
         events: AsyncGenerator[bytes, None],
         headers: dict[str, str],
         *,
-        closing: bytes,
+        closing: Callable[[], bytes],
         ended: Callable[[], Awaitable[None]],
     ) -> None:
         """`closing`: the last event when the server ends before the answer does. `ended` is awaited at the end, even
@@ -84,7 +84,7 @@ class EventStream(StreamingResponse):
             async with aclosing(self._events):
                 await while_connected(receive, self.stream_response(send))
         except asyncio.CancelledError:  # The server ends, and waited long enough.
-            await send({"type": "http.response.body", "body": self._closing})
+            await send({"type": "http.response.body", "body": self._closing()})
         finally:
             await self._ended()
 

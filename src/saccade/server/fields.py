@@ -4,11 +4,14 @@ may have; knows no wire models."""
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from saccade.errors import RequestError
 
-IGNORED: tuple[tuple[str, str], ...] = (
+Ignored: TypeAlias = tuple[tuple[str, str], ...]
+Neutral: TypeAlias = tuple[tuple[str, tuple[Any, ...]], ...]
+
+IGNORED: Ignored = (
     ("user", "names the caller's customer"),
     ("safety_identifier", "the same, by its newer name"),
     ("metadata", "labels for a hosted archive"),
@@ -20,7 +23,7 @@ IGNORED: tuple[tuple[str, str], ...] = (
 )
 """Fields that cannot change an answer, and why: accepted with any value."""
 
-NEUTRAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
+NEUTRAL: Neutral = (
     ("n", (1,)),
     ("response_format", ({"type": "text"},)),
     ("modalities", (["text"],)),
@@ -36,16 +39,18 @@ NEUTRAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
 """Fields that are not honoured: accepted as null or with a value that asks for nothing, refused with any other."""
 
 
-def without_idle_fields(fields: dict[str, Any]) -> dict[str, Any]:
+def without_idle_fields(
+    fields: dict[str, Any], ignored: Ignored = IGNORED, neutral: Neutral = NEUTRAL
+) -> dict[str, Any]:
     """The fields that have a meaning here, and those nobody knows. Raises RequestError for a value that asks for
     something that is not honoured."""
-    idle = {name for name, _ in IGNORED}
-    for name, neutral in NEUTRAL:
-        if name in fields and not _asks_nothing(fields[name], neutral):
+    idle = {name for name, _ in ignored}
+    for name, values in neutral:
+        if name in fields and not _asks_nothing(fields[name], values):
             raise RequestError(
-                f"'{name}' is not supported by this server; it can only be {' or '.join(allowed(neutral))}.",
+                f"'{name}' is not supported by this server; it can only be {' or '.join(allowed(values))}.",
                 param=name,
-                code="unsupported_value" if neutral else "unsupported_parameter",
+                code="unsupported_value" if values else "unsupported_parameter",
             )
         idle.add(name)
     return {name: value for name, value in fields.items() if name not in idle}

@@ -160,7 +160,7 @@ class Gate:
                 watch.broken_off("abort")
 
             events = _events(call, first, deltas, watch)
-            return EventStream(events, headers, closing=call.failure(CLOSING), ended=ended)
+            return EventStream(events, headers, closing=lambda: call.failure(CLOSING), ended=ended)
         async with aclosing(deltas):
             answers = await while_connected(http.receive, _all(len(loads), first, deltas))
         for index, answer in enumerate(answers):

@@ -55,6 +55,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 |---|---|
 | `POST /v1/chat/completions` | An answer, whole or as a stream of server-sent events |
 | `POST /tokenize` | The token ids of a text or a conversation; see below |
+| `POST /v1/responses` | The same in OpenAI's newer form, stateless; see [responses](responses.md) |
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |

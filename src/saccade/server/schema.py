@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -92,7 +92,12 @@ class ChatCall:
 
 def parse_chat(body: bytes, request_id: str) -> ChatCall:
     """The body of POST /v1/chat/completions. Raises RequestError whose `param` is the path of the field at fault."""
-    chat = validated(ChatBody, without_idle_fields(json_object(body)))
+    return chat_call(json_object(body), request_id)
+
+
+def chat_call(fields: dict[str, Any], request_id: str) -> ChatCall:
+    """The fields of such a body. Raises RequestError."""
+    chat = validated(ChatBody, without_idle_fields(fields))
     tools, choice = tools_of(chat.tools, chat.tool_choice, parallel=chat.parallel_tool_calls is not False)
     request = Request(request_id, chat.model, conversation(chat.messages), _sampling(chat), tools, choice)
     options = chat.stream_options

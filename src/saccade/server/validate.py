@@ -21,6 +21,10 @@ class Wire(BaseModel):
 MAX_PATH = 120
 """Characters of a path, or of a value, that are repeated to the one who sent it."""
 
+LISTS_OF_KINDS = ("messages", "content", "input", "output")
+KINDS = ("tool_choice", "format", "source")
+"""Fields whose entries, or which themselves, are one of several kinds: the validator names the kind after them."""
+
 _WORDS = {
     "string_type": "must be a string",
     "int_type": "must be an integer",
@@ -87,14 +91,13 @@ def _explain(error: ErrorDetails) -> RequestError:
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """`messages[0].content[1].image_url.url`; the validator's own names for the kinds of messages and parts, which
-    follow their index, are left out."""
+    """`messages[0].content[1].image_url.url`; the validator's own names for the kinds of things are left out."""
     path = ""
     for i, piece in enumerate(loc):
         if isinstance(piece, int):
             path += f"[{piece}]"
-        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in ("messages", "content")) and not (
-            i == 1 and loc[0] == "tool_choice"
+        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in LISTS_OF_KINDS) and not (
+            i > 0 and loc[i - 1] in KINDS
         ):
             path += f".{piece}" if path else piece
     return path[:MAX_PATH]

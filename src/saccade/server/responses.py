@@ -1,0 +1,59 @@
+"""POST /v1/responses: the words of OpenAI's newer interface around what the gate does; nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from saccade import types
+from saccade.errors import SaccadeError
+from saccade.server.gate import Gate
+from saccade.server.responses_answer import ResponseAnswer
+from saccade.server.responses_body import to_chat
+from saccade.server.schema import chat_call
+from saccade.server.translate import answered
+from saccade.server.validate import json_object
+from saccade.types import Delta
+
+
+def responses_routes(gate: Gate) -> APIRouter:
+    """The endpoint behind `gate`."""
+    router = APIRouter()
+
+    @router.post("/v1/responses")
+    async def responses(http: Request) -> Response:
+        return await answered(gate, http, "resp_", _Response)
+
+    return router
+
+
+class _Response:
+    """One call of the endpoint; see gate.Call."""
+
+    def __init__(self, body: bytes, id: str, model: str) -> None:
+        asked, chat, paths = to_chat(json_object(body))
+        self.model = asked.model
+        self.stream = bool(asked.stream)
+        with paths.named():
+            call = chat_call({**chat, "model": asked.model or model}, id)
+        self.requests: Sequence[types.Request] = [paths.pictures(request) for request in (call.request,)]
+        self.paths = paths
+        self._answer = ResponseAnswer(id, model, asked)
+
+    def whole(self, answers: Sequence[list[Delta]]) -> dict[str, Any]:
+        return self._answer.whole(answers[0])
+
+    def opening(self) -> bytes:
+        return self._answer.opening()
+
+    def piece(self, index: int, delta: Delta) -> bytes:
+        return self._answer.piece(delta)
+
+    def ending(self, lasts: Sequence[Delta]) -> bytes:
+        return self._answer.ending(lasts[0])
+
+    def failure(self, error: SaccadeError) -> bytes:
+        return self._answer.failure(self.paths.renamed(error))
