@@ -14,8 +14,8 @@ from saccade.backends.native import Native
 from saccade.kernels import select
 from saccade.media.fetch import MediaLimits
 from saccade.model.config import ModelConfig
+from saccade.model.headers import read_json
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.shards import read_json
 from saccade.model.weights import save
 
 SMALL_TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}

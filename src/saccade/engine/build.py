@@ -14,7 +14,7 @@ from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.errors import SettingsError
 from saccade.kernels import select
 from saccade.model.config import ModelConfig
-from saccade.model.shards import read_json
+from saccade.model.headers import read_json
 from saccade.model.weights import load, resolve_dtype
 
 

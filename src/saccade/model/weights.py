@@ -31,9 +31,10 @@ from torch.overrides import TorchFunctionMode
 from saccade.errors import CheckpointError
 from saccade.kernels import Ops, select
 from saccade.model.config import ModelConfig
+from saccade.model.headers import INDEX, SINGLE, Entry, entries, read_json
 from saccade.model.moe import Experts
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.shards import INDEX, SINGLE, Entry, Reader, entries, read_json
+from saccade.model.shards import DTYPES, Reader
 
 CPU_DTYPE = torch.float32
 """What "auto" means on a CPU, whatever the checkpoint's type: bf16 instructions do not make the bundled model faster
@@ -136,7 +137,7 @@ def resolve_dtype(
         if device.type == "cpu":
             return CPU_DTYPE
         if config.dtype is None:
-            return found[EMBEDDING].dtype if found else torch.bfloat16
+            return DTYPES[found[EMBEDDING].kind] if found else torch.bfloat16
         dtype = config.dtype
     names = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype not in names:
@@ -269,7 +270,7 @@ def _settle_tied_head(config: ModelConfig, found: dict[str, Entry]) -> None:
 
 
 def _equal(one: Entry, other: Entry) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if one.shape != other.shape or one.kind != other.kind:
         return False
     with Reader() as left, Reader() as right:
         pairs = zip(left.rows(one), right.rows(other), strict=True)
