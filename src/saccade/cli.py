@@ -229,7 +229,7 @@ def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
     """The model of the settings, on its device, and in `process` if there is one."""
     from saccade.backends.native import Native
     from saccade.hub import resolve
-    from saccade.media.fetch import MediaLimits
+    from saccade.media.limits import MediaLimits
 
     weights = settings.load_format != "dummy"
     directory = resolve(settings.model, offline=settings.offline, source=settings.source, weights=weights)
@@ -241,6 +241,7 @@ def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
         max_video_frames=settings.max_video_frames,
         max_video_pixels=settings.max_video_pixels,
         allow_remote=settings.allow_remote_media,
+        allow_hosts=frozenset((settings.allow_media_hosts or "").replace(",", " ").split()),
         media_root=settings.media_root,
         timeout=settings.remote_timeout,
     )

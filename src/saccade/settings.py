@@ -103,7 +103,12 @@ class LocalSettings(BaseSettings):
     )
     allow_remote_media: bool = Field(
         False,
-        description="Fetch pictures and videos from http(s) addresses named in requests; only for trusted callers",
+        description="Fetch pictures and videos from http(s) addresses of the public internet that requests name",
+    )
+    allow_media_hosts: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:-]+( *, *[A-Za-z0-9._:-]+)*$",
+        description="Hosts, separated by commas, to fetch from in any case, even if their addresses are private",
     )
     remote_timeout: float = Field(20.0, gt=0, description="Seconds that fetching one http(s) file may take")
     media_root: DirectoryPath | None = Field(

@@ -41,8 +41,9 @@ class MediaRef:
     url: str | None = None
     """A data: URL, an http(s) URL, or a file path allowed by the settings."""
     data: bytes | None = None
-    frames: tuple[str, ...] = ()
-    """Addresses of the frames of a video, in their order; `fps` is then how many of them there are for each second."""
+    frames: tuple[str | bytes, ...] = ()
+    """Addresses or files of the frames of a video, in their order and of one size; `fps` is then how many of them there
+    are for each second."""
     min_pixels: int | None = None
     max_pixels: int | None = None
     """Pixel budget asked for by the caller; the server's own limit still holds. None: the settings decide."""
@@ -57,7 +58,9 @@ class Blob:
 
     data: bytes
     digest: str
-    hash_seconds: float = 0.0
+    parts: tuple[bytes, ...] = ()
+    """The pictures of a video that came as a list of them; `data` is empty then."""
+    hash_seconds: float = field(default=0.0, compare=False)
     """What the digest took."""
 
 

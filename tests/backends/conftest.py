@@ -12,7 +12,7 @@ import torch
 import saccade
 from saccade.backends.native import Native
 from saccade.kernels import select
-from saccade.media.fetch import MediaLimits
+from saccade.media.limits import MediaLimits
 from saccade.model.config import ModelConfig
 from saccade.model.headers import read_json
 from saccade.model.qwen3vl import Qwen3VL

@@ -22,7 +22,7 @@ from saccade.backends.native import Native
 from saccade.engine import runner
 from saccade.engine.options import EngineOptions
 from saccade.errors import ContextLengthError, EngineError, MediaError, SettingsError
-from saccade.media.fetch import MediaLimits
+from saccade.media.limits import MediaLimits
 from saccade.model.vision import Encoding, VisionTower
 from saccade.types import Delta, MediaPart, MediaRef, Message, Part, Request, SamplingParams, TextPart
 

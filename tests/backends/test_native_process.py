@@ -21,7 +21,7 @@ import outside
 from saccade.backends.native import Native
 from saccade.engine.supervisor import EngineProcess
 from saccade.errors import CheckpointError, EngineError
-from saccade.media.fetch import MediaLimits
+from saccade.media.limits import MediaLimits
 from saccade.types import Delta
 
 Load = Callable[..., Native]

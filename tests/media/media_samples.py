@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from saccade.media.fetch import Fetcher, MediaLimits
+from saccade.media.fetch import Fetcher
 from saccade.media.frames import Sampling, decode
+from saccade.media.limits import MediaLimits
 from saccade.media.pixels import ImagePlan, Plans, VideoPlan, prepare
 from saccade.types import Frames, MediaRef, Picture
 
@@ -53,7 +54,6 @@ CODECS = {
     "webm-vp8": ("libvpx", "webm", "yuv420p", {"g": "12", "b": "200k"}),
     "webm-vp9": ("libvpx-vp9", "webm", "yuv420p", {"g": "12"}),
     "gif": ("gif", "gif", "rgb8", {}),
-    "mov-rgb": ("qtrle", "mov", "rgb24", {}),
 }
 """Ways to code a video: codec, container, pixel format, options."""
 

@@ -31,9 +31,9 @@ from media_samples import (
 from PIL import Image, ImageOps
 
 from saccade.errors import MediaError
-from saccade.media import frames as frames_module
-from saccade.media.fetch import MediaLimits
+from saccade.media import stills, video
 from saccade.media.frames import sniff
+from saccade.media.limits import MediaLimits
 
 # --- pictures: what comes out -----------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ def test_two_jpeg_decoders_agree(rng: np.random.Generator, monkeypatch: pytest.M
     files.append(encoded(Image.fromarray(drawn(rng, 37, 53)).convert("L"), "JPEG"))
     files.append(encoded(drawn(rng, 37, 53), "JPEG", keep_rgb=True))
     fast = [pixels_of(data) for data in files]
-    monkeypatch.setattr(frames_module, "simplejpeg", None)
+    monkeypatch.setattr(stills, "simplejpeg", None)
     for data, expected in zip(files, fast, strict=True):
         assert np.array_equal(pixels_of(data), expected)
 
@@ -203,7 +203,8 @@ def test_refusing_a_bomb_takes_no_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from saccade.errors import MediaError
-from saccade.media.fetch import Fetcher, MediaLimits
+from saccade.media.fetch import Fetcher
+from saccade.media.limits import MediaLimits
 from saccade.media.frames import decode
 from saccade.types import MediaRef
 for number in range(2):
@@ -329,7 +330,7 @@ def test_every_container_gives_the_frames_asked_for(coded: tuple[str, bytes]) ->
 def test_sparse_frames_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 frames, a key frame each 12: frame 0 and the 12 frames from the last key frame on."""
     num_decoded = 0
-    decode = frames_module._Video._decode
+    decode = video.Video._decode
 
     def counted(*args: Any) -> Any:
         nonlocal num_decoded
@@ -337,7 +338,7 @@ def test_sparse_frames_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatc
             num_decoded += 1
             yield pair
 
-    monkeypatch.setattr(frames_module._Video, "_decode", counted)
+    monkeypatch.setattr(video.Video, "_decode", counted)
     assert [shown_number(pixels) for pixels in frames_of(film(), "video", num_frames=2).pixels] == [0, 59]
     assert num_decoded == 13
 
@@ -495,7 +496,7 @@ def test_costly_videos() -> None:
 
 def test_video_memory_is_that_of_one_frame(tmp_path: Path) -> None:
     """40 frames of 1080p are 249 MB; one after the other they are resized in a fraction of it."""
-    (tmp_path / "film.mp4").write_bytes(film("mov-rgb", num_frames=40, height=1080, width=1920))
+    (tmp_path / "film.mp4").write_bytes(film("mjpeg", num_frames=40, height=1080, width=1920))
     code = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -534,7 +535,7 @@ def test_files_without_video() -> None:
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "webm-vp9", "mjpeg"])
 def test_cut_off_and_damaged_videos(kind: str) -> None:
     data = film(kind)
-    with pytest.raises(MediaError, match=r"damaged or cut off: .+\.|has no frames|cannot be decoded"):
+    with pytest.raises(MediaError, match=r"damaged or cut off|has no frames|cannot be decoded"):
         list(frames_of(data[: len(data) // 10], "video").pixels)
     noise = random.Random(0)
     broken = bytearray(data)

@@ -15,8 +15,8 @@ import torch
 from media_samples import LIMITS, PLANS, drawn, encoded, picture_of
 
 from saccade.errors import CheckpointError, MediaError
-from saccade.media.fetch import MediaLimits
 from saccade.media.frames import Sampling
+from saccade.media.limits import MediaLimits
 from saccade.media.pixels import ImagePlan, Plans, VideoPlan, prepare, resize, smart_resize, smart_resize_video
 from saccade.types import Frames, MediaRef
 

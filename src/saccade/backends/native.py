@@ -32,7 +32,7 @@ from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
 from saccade.errors import ContextLengthError, EngineError
-from saccade.media.fetch import MediaLimits
+from saccade.media.limits import MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.prompt import PromptBuilder
 from saccade.text.tokenizer import Detokenizer, Tokenizer
@@ -195,10 +195,12 @@ class Native:
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
         try:
-            looks = await self._pictures.look_at_all(request.media, request.salt) if len(request.media) > 1 else None
-            pool = self._pictures.pool if len(request.media) == 1 else self._text_pool
-            handing = pool.submit(self._hand_in, id, request, looks)
-            del request, looks  # files and pixels are large, and answers may be long
+            refs = await self._pictures.bring(request.media)
+            brought = time.perf_counter()
+            looks = await self._pictures.look_at_all(refs, request.salt) if len(refs) > 1 else None
+            pool = self._pictures.pool if len(refs) == 1 else self._text_pool
+            handing = pool.submit(self._hand_in, id, request, looks or refs)
+            del request, refs, looks  # files and pixels are large, and answers may be long
             usage, stages = await asyncio.wrap_future(handing)
             begun = out = await self._next(queue)
             first = time.perf_counter()
@@ -207,6 +209,7 @@ class Native:
                 out = await self._next(queue)
             assert begun.times, "the first token carries the engine's times"
             now = time.perf_counter()
+            stages = replace(stages, fetch=stages.fetch + (brought - arrived) * 1e3)
             times = whole(stages, begun.times, first_token=(first - arrived) * 1e3, decode=(now - first) * 1e3)
             usage = replace(usage, completion_tokens=answer.num_tokens, cached_tokens=begun.cached_tokens)
             yield replace(delta, usage=usage, times=times)
@@ -221,15 +224,16 @@ class Native:
         if isinstance(asked, str):
             encode = partial(self._prompts.tokenizer.encode, specials=False)
             return tuple(await run(self._text_pool, encode, asked))
-        pictures = [picture for picture, _ in await self._pictures.look_at_all(asked.media, asked.salt)]
+        refs = await self._pictures.bring(asked.media)
+        pictures = [picture for picture, _ in await self._pictures.look_at_all(refs, asked.salt)]
         return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
 
     def _hand_in(
-        self, id: str, request: Request, looks: list[tuple[Picture, StageTimes]] | None
+        self, id: str, request: Request, media: list[tuple[Picture, StageTimes]] | list[MediaRef]
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
-        pictures and long texts take long."""
-        looks = looks or [self._pictures.look(ref, request.salt) for ref in request.media]
+        pictures and long texts take long. `media`: that of the request, looked at or not."""
+        looks = [self._pictures.look(one, request.salt) if isinstance(one, MediaRef) else one for one in media]
         pictures = tuple(picture for picture, _ in looks)
         began = time.perf_counter()
         prompt = self._prompts.build(request.messages, pictures, request.tools)

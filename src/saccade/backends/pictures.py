@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from saccade.media.fetch import Fetcher, MediaLimits
+from saccade.media.fetch import Fetcher
 from saccade.media.frames import decode
+from saccade.media.limits import MediaLimits
 from saccade.media.pixels import Plans, prepare
 from saccade.media.recent import RecentPictures
 from saccade.types import CacheHits, MediaRef, Picture, StageTimes, UInt8Array
@@ -32,8 +33,16 @@ class Pictures:
         self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
         """Where `look` is to be called."""
 
+    async def bring(self, refs: Iterable[MediaRef]) -> list[MediaRef]:
+        """The same, with the bytes of those that are on other hosts; nothing but this waits for the network, and it
+        ends at once when it is cancelled."""
+        refs = list(refs)
+        if any(map(self._fetcher.is_remote, refs)):
+            return await asyncio.gather(*map(self._fetcher.bring, refs))
+        return refs
+
     async def look_at_all(self, refs: Iterable[MediaRef], salt: bytes) -> list[tuple[Picture, StageTimes]]:
-        """Several at once."""
+        """Several at once, as `bring` gave them."""
         run = asyncio.get_running_loop().run_in_executor
         return await asyncio.gather(*(run(self.pool, self.look, ref, salt) for ref in refs))
 
@@ -65,6 +74,7 @@ class Pictures:
 
     def close(self) -> None:
         """Begin nothing new."""
+        self._fetcher.remote.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 

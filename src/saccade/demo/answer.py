@@ -13,7 +13,7 @@ from saccade.engine.core import Engine
 from saccade.engine.memory import block_bytes
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
-from saccade.media.fetch import MediaLimits
+from saccade.media.limits import MediaLimits
 from saccade.media.pixels import Plans, prepare
 from saccade.model.weights import load
 from saccade.text.prompt import PromptBuilder

@@ -17,8 +17,8 @@ import numpy as np
 from blake3 import blake3
 
 from saccade.errors import CheckpointError, MediaError
-from saccade.media.fetch import MediaLimits
 from saccade.media.frames import Sampling
+from saccade.media.limits import MediaLimits
 from saccade.types import Frames, Grid, MediaRef, Picture, UInt8Array
 
 PATCH = 16
