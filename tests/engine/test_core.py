@@ -82,7 +82,9 @@ def ids(outs: Iterable[TokenOut]) -> list[int | None]:
 
 
 def fresh(model: Qwen3VL, *, max_context: int = 256, max_running: int = 4, stop: int = STOP, **limits: int) -> Engine:
-    options = EngineOptions(max_context=max_context, max_running=max_running)
+    options = EngineOptions(
+        max_context=max_context, max_running=max_running, kv_cache_bytes=2**24, feature_cache_bytes=2**24
+    )
     return Engine(model, stop_ids=[stop], options=options, **limits)
 
 

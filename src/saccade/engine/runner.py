@@ -329,6 +329,7 @@ class Runner:
             packed = self._staging.send(self._slots.empty(layout))
             shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
             passed = self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)
+            torch.cuda.synchronize()  # the pinned memory of this step is written again by the third one behind it
         warm_up(self._model.ops, passed.logits[:1], self._num_valid_ids)
         torch.cuda.empty_cache()
 

@@ -31,10 +31,10 @@ MIXTURE: tuple[tuple[str, float], ...] = (
     ("receipt", 12),
     ("form", 13),
     ("table", 9),
-    ("window", 20),
+    ("window", 26),
     ("shapes", 6),
     ("chart", 7),
-    ("video", 17),
+    ("video", 11),
     ("chat", 3),
 )
 _EASY: tuple[tuple[str, float], ...] = (("words", 90), ("lines", 10))
