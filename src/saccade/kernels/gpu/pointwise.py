@@ -96,7 +96,7 @@ def _norm_rope_store(
     HK: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, LINES: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
     """Programs behind the first of axis 2 only bring LINES lines of `ahead`."""
-    if LINES > 0:
+    if LINES > 0:  # noqa: SIM102 (a constant, which decides before the rest is compiled)
         if tl.program_id(2) > 0:
             one = (tl.program_id(2) - 1) * tl.num_programs(1) + tl.program_id(1)
             if tl.program_id(0) == 0:
