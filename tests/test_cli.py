@@ -172,6 +172,7 @@ def test_settings_reach_the_model(echo: Listener, monkeypatch: pytest.MonkeyPatc
 ENGINE = {
     "max_context": (4096, "max_context"),
     "max_running": (3, "max_running"),
+    "step_timeout": (7.5, "step_timeout"),
     "gpu_memory_utilization": (0.5, "gpu_memory_utilization"),
     "kv_cache_memory": (2**30, "kv_cache_bytes"),
     "feature_cache_memory": (2**28, "feature_cache_bytes"),

@@ -71,6 +71,7 @@ def engine_options(settings: LocalSettings) -> EngineOptions:
     return EngineOptions(
         max_context=settings.max_context,
         max_running=settings.max_running,
+        step_timeout=settings.step_timeout,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         kv_cache_bytes=settings.kv_cache_memory,
         feature_cache_bytes=settings.feature_cache_memory,

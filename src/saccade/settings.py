@@ -66,6 +66,12 @@ class LocalSettings(BaseSettings):
     max_running: int | None = Field(
         None, ge=1, description="Requests computed at the same time, further ones wait; none: as the device suggests"
     )
+    step_timeout: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that any step may take before the engine process counts as hanging and is replaced; a "
+        "large step may take longer; none: 30 on a GPU, 60 on a CPU",
+    )
     gpu_memory_utilization: float = Field(
         0.9, gt=0, le=1, description="Share of the GPU's memory that weights, caches and work space may take together"
     )

@@ -39,7 +39,7 @@ def plant(fault: str) -> None:
             time.sleep(0.1)
         return step(self)
 
-    def no_build(_: Any) -> Any:
+    def no_build(*_: Any) -> Any:
         if name == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         raise ZeroDivisionError("planted")

@@ -48,6 +48,8 @@ class Stage:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, spec: EngineSpec, fault: str | None = None, **more: Any
     ) -> None:
+        if timeout := more.pop("step_timeout", None):
+            spec = dataclasses.replace(spec, options=dataclasses.replace(spec.options, step_timeout=timeout))
         if fault:
             more["program"] = [faulty.__file__, fault]
         self.outs: Queue[TokenOut] = Queue()
@@ -330,7 +332,7 @@ def test_poison_harms_none_that_has_not_begun(stage: Callable[..., Stage]) -> No
 
 
 def test_what_hangs_is_killed(stage: Callable[..., Stage], capfd: pytest.CaptureFixture[str]) -> None:
-    sleepy = stage("sleep", patience=0.5)
+    sleepy = stage("sleep", step_timeout=0.5)
     asked = request("sleepy", first=faulty.SLEEP)
     told = sleepy.ask(asked)["sleepy"]
     assert [(out.finish_reason, out.error) for out in told] == [("error", dispatch.POISON)]
@@ -338,7 +340,7 @@ def test_what_hangs_is_killed(stage: Callable[..., Stage], capfd: pytest.Capture
 
 
 def test_an_abort_is_not_forgotten_with_the_process(stage: Callable[..., Stage]) -> None:
-    sleepy = stage("sleep", patience=1.0).ready()
+    sleepy = stage("sleep", step_timeout=1.0).ready()
     asked = request("sleepy", first=faulty.SLEEP)
     sleepy.submit(asked)
     eventually(lambda: sleepy.host._dispatch.num_sent)

@@ -1,6 +1,6 @@
 """Pixels on their way from one process to another: memory that both see, and the ledger of who has which part of it.
 
-    | progress | pixels of a | free | pixels of b | free ...
+    | pulse | pixels of a | free | pixels of b | free ...
 
 The memory has no name: it is handed on as an open file and is gone when the last process that holds it is, however that
 ended. It takes room only where something was once written, unless it is pinned.
@@ -15,7 +15,7 @@ from bisect import bisect, insort
 from collections.abc import Iterable
 
 HEAD = 4096
-"""Bytes before the pixels; the first eight count the steps of the engine."""
+"""Bytes before the pixels; the first 24 are the engine's pulse."""
 ALIGNMENT = 256
 """Of every segment, in bytes: what copies to a device like."""
 
@@ -77,7 +77,8 @@ class Arena:
         """Over a file of `create`, here or in the process that started this one."""
         self.fd = fd
         self.memory = mmap.mmap(fd, 0)
-        self._steps = memoryview(self.memory)[:8].cast("q")
+        self.pulse = memoryview(self.memory)[:24].cast("q")
+        """Three words, see pulse.py."""
 
     @classmethod
     def create(cls, size: int) -> Arena:
@@ -89,15 +90,6 @@ class Arena:
                 fd = os.dup(file.fileno())
         os.ftruncate(fd, HEAD + size)
         return cls(fd)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the engine so far; whoever reads it twice knows whether it goes on."""
-        return self._steps[0]
-
-    def count_step(self) -> None:
-        """The engine has made one more step."""
-        self._steps[0] += 1
 
     def view(self, offset: int, length: int) -> memoryview:
         """The bytes of a segment."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -116,6 +116,8 @@ class Engine:
         self._stages: dict[str, _Stages] = {}
         """Of the requests that have given no token yet."""
         self._aborted: list[str] = []
+        self.on_plan: Callable[[StepPlan], None] = lambda _: None
+        """Hears of every plan before it is launched."""
 
     @property
     def has_work(self) -> bool:
@@ -149,6 +151,7 @@ class Engine:
         idle = True
         if self._scheduler.has_plan:
             plan = self._scheduler.plan()
+            self.on_plan(plan)
             self._admitted(plan, began)
             self._under_way.append((self._runner.launch(plan), began))
             idle = plan.is_empty

@@ -16,6 +16,8 @@ class EngineOptions:
     """Tokens of prompt and answer together; None: what the model was made for."""
     max_running: int | None = None
     """Sequences on the device at once."""
+    step_timeout: float | None = None
+    """Seconds that any step may take before the engine process counts as hanging; a large one may take longer."""
     gpu_memory_utilization: float = 0.9
     """Share of the GPU's memory that weights, caches and activations may take together."""
     kv_cache_bytes: int | None = None

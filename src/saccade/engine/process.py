@@ -18,6 +18,7 @@ import threading
 from queue import SimpleQueue
 
 from saccade.engine.arena import Arena
+from saccade.engine.pulse import Pulse
 from saccade.engine.spec import EngineSpec
 from saccade.engine.wire import Inlet, Outlet, pack_outs, read_messages, unpack_request
 from saccade.engine.worker import Worker
@@ -54,8 +55,10 @@ class _Server:
             logger.critical("The model could not be loaded.", exc_info=error)
             self._out.send(("failed", EngineError(f"The model could not be loaded: {type(error).__name__}: {error}")))
         else:
-            self._out.send(("loaded", self._worker.facts()))
-            self._worker.run(self._emit, lambda _: None, self._note)
+            facts = self._worker.facts()
+            pulse = Pulse(self._arena.pulse, spec.options.step_timeout, facts.device_type)
+            self._out.send(("loaded", facts))
+            self._worker.run(self._emit, lambda _: None, self._note, pulse)
 
     def _load(self, spec: EngineSpec) -> Worker:
         import torch
@@ -116,7 +119,6 @@ class _Server:
 
     def _emit(self, outs: list[TokenOut]) -> None:
         """Called after every step."""
-        self._arena.count_step()
         if not outs:
             return
         for out in outs:

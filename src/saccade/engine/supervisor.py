@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from saccade.engine.arena import Arena
 from saccade.engine.child import PROGRAM, Child
 from saccade.engine.dispatch import Dispatch
+from saccade.engine.pulse import DEFAULT, Watch
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.engine.wire import TICK, read_messages, unpack_outs
@@ -29,8 +30,6 @@ from saccade.types import EngineStats, TokenOut
 ARENA = 2**30
 """Bytes of pixels that requests may hold together: 85 pictures of 2048 x 2048. With a GPU this memory is pinned, hence
 taken at once; otherwise as it is needed."""
-PATIENCE = {"cuda": 30.0, "cpu": 600.0}
-"""Seconds that one step may take before the engine counts as hanging; a CPU may need minutes for a long prompt."""
 MAX_FAILURES = 5
 """Processes that may fail in a row before the engine is given up."""
 LIFETIME = 60.0
@@ -47,12 +46,8 @@ class EngineProcess:
     The process is started at once, so that it finds its libraries meanwhile; `load` tells it what to load.
     """
 
-    def __init__(
-        self, *, arena_bytes: int = ARENA, patience: float | None = None, program: Sequence[str] = PROGRAM
-    ) -> None:
-        """`patience`: seconds that a step may take; None: as the device suggests."""
+    def __init__(self, *, arena_bytes: int = ARENA, program: Sequence[str] = PROGRAM) -> None:
         self._program = program
-        self._patience = patience
         self._arena = Arena.create(arena_bytes)
         self._loaded: SimpleQueue[EngineFacts | SaccadeError] = SimpleQueue()
         self._facts: EngineFacts | None = None
@@ -64,6 +59,7 @@ class EngineProcess:
         self._wake = threading.Event()
         """There is something for the keeper to look at."""
         self._progress: tuple[str, float | None] = ("libraries", None)
+        self._device_type = "cpu"
         self._was_loaded = False
         """By any process so far."""
         self._failures = 0
@@ -210,7 +206,7 @@ class EngineProcess:
             for messages in read_messages(child.answers, tick):
                 for kind, value in messages:
                     if kind == "loaded":
-                        self._patience = self._patience or PATIENCE[value.device_type]
+                        self._device_type = value.device_type
                         self._was_loaded = True
                         self._progress = ("warm-up", None)
                         self._loaded.put(value)
@@ -245,15 +241,17 @@ class EngineProcess:
             pass  # what it said last is heard before it is buried
 
     def _watch(self, child: Child) -> None:
-        steps, since, died_at = self._arena.steps, time.monotonic(), None
+        assert self._spec, "it was loaded"
+        least = self._spec.options.step_timeout or DEFAULT[self._device_type]
+        watch, died_at = Watch(self._arena.pulse, least, 4 * TICK), None
         while not self._closing and not child.is_silent.is_set():
             self._dispatch.hand_on_waiting()
             self._pause(TICK)
-            now, before, steps = time.monotonic(), steps, self._arena.steps
-            if self._dispatch.num_sent == 0 or steps != before:
-                since = now
-            elif self._patience and now - since > self._patience:
-                logger.critical("The engine has made no step for %.0f seconds; its process is killed.", now - since)
+            now = time.monotonic()
+            wrong = None if died_at else watch.look(is_busy=self._dispatch.num_sent > 0)
+            if wrong:
+                logger.critical("%s; its process is killed.", wrong)
+                self._serving = None
                 child.kill_with_stacks()
             if child.process.poll() is not None:
                 died_at = died_at or now

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from saccade.engine.pulse import Pulse
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineFacts
 from saccade.errors import RequestError
@@ -124,16 +125,18 @@ class Worker:
         if self._thread is not None:
             self._thread.join()
 
-    def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None]) -> None:
+    def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None], pulse: Pulse | None = None) -> None:
         """What the thread does: returns when all is over. The callbacks run in this thread; `emit` gets what each step
-        brought, which may be nothing, and `note` the stats from time to time."""
+        brought, which may be nothing, `note` the stats from time to time, and `pulse` is told of each step."""
         cause: BaseException | None = None
+        if pulse:
+            self._engine.on_plan = pulse.expect
         try:
             note(self._engine.stats())
             noted = time.monotonic()
             while self._take_in(emit):
                 if self._engine.has_work:
-                    emit(self._engine.step())
+                    emit(self._step(pulse))
                 if not self._engine.has_work or time.monotonic() - noted > STATS_SECONDS:
                     note(self._engine.stats())
                     noted = time.monotonic()
@@ -142,6 +145,14 @@ class Worker:
             logger.critical("The engine broke down.", exc_info=error)
         finally:
             ended(cause)
+
+    def _step(self, pulse: Pulse | None) -> list[TokenOut]:
+        if pulse is None:
+            return self._engine.step()
+        pulse.begin()
+        outs = self._engine.step()
+        pulse.end()
+        return outs
 
     def _note(self, stats: EngineStats) -> None:
         self._stats = stats
