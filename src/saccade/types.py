@@ -383,6 +383,8 @@ class Delta:
     reasoning: str = ""
     """What the model thinks before it answers."""
     tool_calls: tuple[ToolCallPiece, ...] = ()
+    stop: str | None = None
+    """On the last one: the stop string that ended the answer."""
 
 
 @dataclass(frozen=True, slots=True)

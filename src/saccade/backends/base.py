@@ -93,7 +93,7 @@ class Echo:
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         prompt = len(await self.tokenize(request))
-        text, reason = self._answer(request, prompt)
+        text, reason, stop = self._answer(request, prompt)
         clock = asyncio.get_running_loop().time
         start = first = clock()
         wanted = request.sampling.logprobs
@@ -110,7 +110,7 @@ class Echo:
                 yield Delta(char, (ord(char),), () if wanted is None else (entry,))
             usage = Usage(prompt, len(text))
             times = StageTimes(first_token=(first - start) * 1e3, decode=(clock() - first) * 1e3)
-            yield Delta(finish_reason=reason, usage=usage, times=times)
+            yield Delta(finish_reason=reason, usage=usage, times=times, stop=stop)
         finally:
             self.running -= 1
 
@@ -120,8 +120,8 @@ class Echo:
         parts = [TextPart(asked)] if isinstance(asked, str) else [p for m in asked.messages for p in m.parts]
         return tuple(ord(char) for part in parts if isinstance(part, TextPart) for char in part.text)
 
-    def _answer(self, request: Request, prompt: int) -> tuple[str, FinishReason]:
-        """The whole answer and why it ends there."""
+    def _answer(self, request: Request, prompt: int) -> tuple[str, FinishReason, str | None]:
+        """The whole answer, why it ends there, and the stop string that ended it."""
         sampling = request.sampling
         room = self._card.context - prompt
         limit = room if sampling.max_tokens is None else sampling.max_tokens
@@ -136,8 +136,11 @@ class Echo:
         text = said * -(-wanted // max(1, len(said))) if wanted else ""
         reason: FinishReason = "length" if wanted > limit or sampling.ignore_eos else "stop"
         text = text[: min(wanted, limit)]
-        found = [at for at in (text.find(stop) for stop in sampling.stop) if at >= 0]
-        return (text[: min(found)], "stop") if found else (text, reason)
+        found = [(at, stop) for stop in sampling.stop if (at := text.find(stop)) >= 0]
+        if not found:
+            return text, reason, None
+        at, ended = min(found)
+        return text[:at], "stop", ended
 
     def card(self) -> ModelCard:
         return self._card

@@ -315,7 +315,7 @@ class _Answer:
             reason = "stop"
         elif reason is not None:
             text += self._detokenizer.finish()
-        return Delta(text, ids, self._logprobs(out, out.token), reason)
+        return Delta(text, ids, self._logprobs(out, out.token), reason, stop=self._detokenizer.found)
 
     def _logprobs(self, out: TokenOut, token: int) -> tuple[TextLogprob, ...]:
         if not self._wants_logprobs or out.logprob is None:

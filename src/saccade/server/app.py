@@ -17,6 +17,7 @@ from saccade.backends.base import Backend
 from saccade.errors import RequestError, SaccadeError
 from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
 from saccade.server.answer import models
+from saccade.server.anthropic import messages_routes
 from saccade.server.chat import chat_routes
 from saccade.server.connection import refusal
 from saccade.server.gate import INTERNAL, Gate
@@ -63,6 +64,7 @@ def create_app(
     gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes, share_caches=access.share_caches)
     app.include_router(chat_routes(gate))
     app.include_router(responses_routes(gate))
+    app.include_router(messages_routes(backend, gate))
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend))
     created = int(time.time())
@@ -90,21 +92,23 @@ def create_app(
     return app
 
 
-async def _known(_: Request, error: Exception) -> JSONResponse:
+async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
     if error.status >= 500:
         _log.error("%s", error.message)
-    return refusal(error)
+    return refusal(error, request.scope["path"])
 
 
 async def _routing(request: Request, error: Exception) -> JSONResponse:
     """No such path (404) or method (405)."""
     assert isinstance(error, HTTPException)
     path = request.scope["path"][:MAX_SHOWN]
-    body = RequestError(f"{error.detail}: {request.method[:MAX_SHOWN]} {path}.", code="unknown_url").to_openai()
-    return JSONResponse(body, error.status_code, error.headers)
+    told = RequestError(f"{error.detail}: {request.method[:MAX_SHOWN]} {path}.", code="unknown_url")
+    response = refusal(told, request.scope["path"], error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
-async def _unknown(_: Request, error: Exception) -> JSONResponse:
+async def _unknown(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours; the traceback goes to the log, not to the client."""
-    return JSONResponse(INTERNAL.to_openai(), INTERNAL.status)
+    return refusal(INTERNAL, request.scope["path"])

@@ -14,7 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from saccade.errors import AuthError, BusyError, SaccadeError, TooLargeError
+from saccade.server.anthropic_answer import error_body
 
+MESSAGES = "/v1/messages"
+"""Where errors have Anthropic's form."""
 T = TypeVar("T")
 
 
@@ -89,9 +92,10 @@ class EventStream(StreamingResponse):
             await self._ended()
 
 
-def refusal(error: SaccadeError) -> JSONResponse:
-    """An error as an answer."""
+def refusal(error: SaccadeError, path: str, status: int | None = None) -> JSONResponse:
+    """An error as an answer, in the form of the interface that `path` belongs to."""
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else {}
     if isinstance(error, AuthError):
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(error.to_openai(), error.status, headers)
+    body = error_body(error) if path.startswith(MESSAGES) else error.to_openai()
+    return JSONResponse(body, status or error.status, headers)

@@ -107,7 +107,7 @@ class Guard:
                     return
                 scope[_KEY] = self._holder(headers)
         except SaccadeError as error:
-            await refusal(error)(scope, receive, send_more)
+            await refusal(error, scope["path"])(scope, receive, send_more)
             return
         await self._app(scope, receive, send_more)
 

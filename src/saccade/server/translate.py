@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol
 
 from fastapi import Request as HttpRequest
@@ -13,7 +12,6 @@ from fastapi.responses import Response
 
 from saccade.errors import SaccadeError
 from saccade.server.gate import Call, Gate
-from saccade.types import MediaPart, Part, Request
 
 
 class Paths:
@@ -52,17 +50,6 @@ class Paths:
             error.message = error.message.replace(f"'{error.param}'", f"'{origin}'")
             error.param = origin
         return error
-
-    def pictures(self, request: Request) -> Request:
-        """The request, whose pictures and videos remember the caller's fields, for errors that come later."""
-
-        def renamed(part: Part) -> Part:
-            if not isinstance(part, MediaPart):
-                return part
-            return MediaPart(replace(part.media, param=self.origin(part.media.param)))
-
-        messages = (replace(m, parts=tuple(map(renamed, m.parts))) for m in request.messages)
-        return replace(request, messages=tuple(messages))
 
 
 class Translated(Call, Protocol):

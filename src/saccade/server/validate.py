@@ -21,7 +21,8 @@ class Wire(BaseModel):
 MAX_PATH = 120
 """Characters of a path, or of a value, that are repeated to the one who sent it."""
 
-LISTS_OF_KINDS = ("messages", "content", "input", "output")
+LISTS_OF_KINDS = ("content", "input", "output")
+ROLES = ("system", "developer", "user", "assistant", "tool")
 KINDS = ("tool_choice", "format", "source")
 """Fields whose entries, or which themselves, are one of several kinds: the validator names the kind after them."""
 
@@ -96,8 +97,12 @@ def _path(loc: tuple[int | str, ...]) -> str:
     for i, piece in enumerate(loc):
         if isinstance(piece, int):
             path += f"[{piece}]"
-        elif not (i > 1 and isinstance(loc[i - 1], int) and loc[i - 2] in LISTS_OF_KINDS) and not (
-            i > 0 and loc[i - 1] in KINDS
-        ):
+        elif not _is_kind(loc, i):
             path += f".{piece}" if path else piece
     return path[:MAX_PATH]
+
+
+def _is_kind(loc: tuple[int | str, ...], i: int) -> bool:
+    if i > 1 and isinstance(loc[i - 1], int):
+        return loc[i - 2] in LISTS_OF_KINDS or (loc[i - 2] == "messages" and loc[i] in ROLES)
+    return i > 0 and loc[i - 1] in KINDS

@@ -124,8 +124,13 @@ class Detokenizer:
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
-        self.stopped = False
-        """Whether a stop string was found; from then on there is no more text."""
+        self.found: str | None = None
+        """The stop string that was found; from then on there is no more text."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return self.found is not None
 
     def push(self, id: int) -> str:
         """Take one token; returns the text that is certain now, often empty."""
@@ -145,11 +150,11 @@ class Detokenizer:
         if not self._stop:
             return new
         text = self._held + new
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped = True
             self._held = ""
-            return text[: min(found)[1]]
+            _, at, self.found = min(found)
+            return text[:at]
         cut = min(_open_end(text, stop) for stop in self._stop)
         self._held = text[cut:]
         return text[:cut]
