@@ -166,6 +166,7 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
     typer.echo(resolve(model, offline=False, source=settings.source))
 
 
+app.command()(check.doctor)
 app.command()(check.estimate)
 
 _OWN_SERVER = [
@@ -228,11 +229,13 @@ def bench(
 def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
     """The model of the settings, on its device, and in `process` if there is one."""
     from saccade.backends.native import Native
+    from saccade.doctor.checks import before_serving
     from saccade.hub import resolve
     from saccade.media.limits import MediaLimits
 
     weights = settings.load_format != "dummy"
     directory = resolve(settings.model, offline=settings.offline, source=settings.source, weights=weights)
+    before_serving(settings, directory)
     limits = MediaLimits(
         max_file_bytes=settings.max_file_bytes,
         max_image_pixels=settings.max_image_pixels,

@@ -84,7 +84,7 @@ def estimate(
     widths = Widths.of(dtype)
     libraries = CUDA_CONTEXT if is_gpu else 0
     plan = before_load(config, dtype, DeviceMemory(memory - libraries, memory, is_gpu), options)
-    tokens = (plan.num_blocks - 1) * BLOCK  # block 0 is never given out
+    tokens = plan.num_tokens
     longest = options.max_context or most
     return Estimate(
         model=name,

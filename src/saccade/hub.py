@@ -52,6 +52,26 @@ def resolve_config(model: str, *, offline: bool = False, source: Source = "huggi
     return raw
 
 
+def is_hub_name(model: str) -> bool:
+    """Whether it is no model on this machine, and may be one on the hub."""
+    return model != "demo" and not Path(model).exists() and _HUB_NAME.fullmatch(model) is not None
+
+
+def name_on_hub(directory: Path) -> str | None:
+    """The name of a model whose directory is in the hub's cache: .../models--Qwen--Qwen3-VL-2B/snapshots/..."""
+    found = re.search(r"/models--(\w[\w.-]*?)--(\w[\w.-]*)/snapshots/", f"{directory.absolute()}/")
+    return f"{found[1]}/{found[2]}" if found else None
+
+
+def cache_directory(source: Source = "huggingface") -> Path:
+    """Where models of a hub are kept on this machine."""
+    if source == "modelscope":
+        return Path.home() / ".cache" / "modelscope"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def _on_disk(model: str) -> Path | None:
     """The directory of a model that is here; None for a name on the hub."""
     if model == "demo":

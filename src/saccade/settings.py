@@ -211,6 +211,11 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
         raise SettingsError(f"{place}: {first['msg']}{given}.", param=name) from None
 
 
+def outside_variables(*names: str) -> dict[str, str]:
+    """Those of `names`, variables of other programs, that are set."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
 def parse_size(text: str, place: str) -> int:
     """Bytes of "24GiB" or "80 GB". Raises SettingsError naming `place`."""
     try:

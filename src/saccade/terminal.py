@@ -188,3 +188,26 @@ def show_estimate(figures: Mapping[str, Any]) -> None:
     print(f"Pictures leave 1,024 tokens for words. The model knows {figures['model_context']:,} positions.")
     if figures["full_contexts"] is not None:
         print(f"{figures['full_contexts']:,} requests of the whole --max-context fit at the same time.")
+
+
+_LEVELS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    """What `saccade doctor` found, on standard output: a line each, and below it the command that mends it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)  # A command that is wrapped cannot be pasted.
+    for found in findings:
+        line = Text(f"{found['level']:<8}", style=_LEVELS[found["level"]])
+        console.print(line + Text(f" {found['check']:<14} {found['text']}", style=""))
+        if found["mend"]:
+            console.print(Text(f"{'':<24}mend: {found['mend']}", style="bold"))
+    levels = [found["level"] for found in findings]
+    counts = [
+        f"{number} {name}{'s' if number != 1 else ''}"
+        for name in ("problem", "warning")
+        if (number := levels.count(name))
+    ]
+    console.print("\n" + (" and ".join(counts) if counts else "No problems") + ".")

@@ -29,14 +29,14 @@ FLOORS = {
     "server": 7,
     "webui": 7,
     "bench": 7,
-    "doctor": 7,
     "ask": 7,
     "demo": 7,
     "estimate": 7,
     "flags": 7,
-    "commands": 8,
-    "cli": 9,
-    "__main__": 10,
+    "doctor": 8,
+    "commands": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 """A room imports itself and lower floors; `errors` and `types`, the common words, are open to all but the ground."""
 
@@ -70,13 +70,13 @@ NEVER = (
 
 HOMES = {
     "numpy": ("types", "media", "text", "model", "engine", "backends", "demo", "bench.pictures"),
-    "torch": ("kernels", "model", "engine", "media.pixels", "backends.native", "demo"),
+    "torch": ("kernels", "model", "engine", "media.pixels", "backends.native", "demo", "doctor.machine"),
     "triton": ("kernels",),
     "safetensors": ("model", "demo"),
     "tokenizers": ("text.tokenizer",),
     "jinja2": ("text.template",),
     "PIL": ("media.stills", "demo.world", "bench.pictures"),
-    "av": ("media.video",),
+    "av": ("media.video", "doctor.machine"),
     "simplejpeg": ("media.stills",),
     "blake3": ("media",),
     "pybase64": ("media.fetch",),
@@ -94,7 +94,7 @@ HOMES = {
     "click": ("cli",),
     "rich": ("cli", "terminal", "demo", "bench.show"),
     "matplotlib": ("bench.plots",),
-    "socket": ("media.remote", "server.run", "cli"),
+    "socket": ("media.remote", "server.run", "cli", "doctor.machine"),
     "ssl": ("media.remote",),
     "http.client": (),
     "urllib.request": (),

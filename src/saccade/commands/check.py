@@ -57,3 +57,31 @@ def estimate(
         typer.echo(json_format.dumps(asdict(figures)))
     else:
         terminal.show_estimate(asdict(figures))
+
+
+@with_settings(*Settings.model_fields)
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for reports.")] = False,
+    *,
+    settings: Settings,
+) -> None:
+    """Look whether this machine can serve with these flags, and tell how to mend what is wrong.
+
+    Ends with status 1 when there is a problem; warnings do not count. Nothing is downloaded.
+    """
+    from importlib.metadata import version
+
+    from saccade.doctor.checks import examine
+    from saccade.doctor.machine import Machine
+
+    machine = Machine(settings)
+    found = examine(machine)
+    levels = [finding.level for finding in found]
+    status = next((level for level in ("problem", "warning") if level in levels), "ok")
+    if json:
+        facts = {"saccade": version("saccade"), **machine.description, "status": status}
+        typer.echo(json_format.dumps(facts | {"findings": [asdict(finding) for finding in found]}))
+    else:
+        terminal.show_findings([asdict(finding) for finding in found])
+    if status == "problem":
+        raise typer.Exit(1)

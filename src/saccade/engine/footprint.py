@@ -41,6 +41,11 @@ class MemoryPlan:
     """Kept free for the largest step, graphs included; on a CPU not counted."""
     num_blocks: int
 
+    @property
+    def num_tokens(self) -> int:
+        """In all sequences together: block 0 is never given out."""
+        return (self.num_blocks - 1) * BLOCK
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
@@ -146,8 +151,7 @@ def before_load(config: ModelConfig, dtype: str, memory: DeviceMemory, options: 
         f"The model does not fit: {', '.join(parts)}; of {gigabytes(memory.total)} {kind} memory "
         f"{gigabytes(max(0, memory.free - share))} can be taken.",
         param="model",
-        hint=f"Choose a smaller model{', or --dtype bfloat16' if widths.item > 2 else ''}; "
-        "`saccade estimate` tells what fits.",
+        hint="`saccade doctor` with the same flags looks for a way, `saccade estimate` tells what fits where.",
     )
 
 
