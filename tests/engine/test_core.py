@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tiny
-from saccade.engine import runner
+from saccade.engine import draws
 from saccade.engine.core import Engine
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
@@ -345,7 +345,7 @@ def test_a_lost_device_is_not_a_request_s_failure(engine: Engine, ask: Ask, monk
     def lost(*_: object, **__: object) -> object:
         raise torch.AcceleratorError("an illegal memory access was encountered", 700)
 
-    monkeypatch.setattr(runner, "choose", lost)
+    monkeypatch.setattr(draws, "choose", lost)
     engine.submit(ask())
     with pytest.raises(torch.AcceleratorError):
         engine.step()

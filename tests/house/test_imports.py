@@ -78,6 +78,7 @@ HOMES = {
     "PIL": ("media.stills", "demo.world", "bench.pictures"),
     "av": ("media.video", "doctor.machine"),
     "simplejpeg": ("media.stills",),
+    "llguidance": ("engine.grammar",),
     "blake3": ("media",),
     "pybase64": ("media.fetch",),
     "h11": ("media.remote",),

@@ -137,7 +137,7 @@ def run(served: Engine, asked: list[EngineRequest], *, at_once: bool = True) -> 
         served._scheduler.encoder.features.check()
     assert not served._scheduler.blocks.held()
     assert not any(pins for _, pins in served._scheduler.encoder.features.entries().values())
-    assert not served._runner._jobs
+    assert not served._runner._pictures._jobs
     assert not served._runner._requests
     return {id: ([out.token for out in found], _logprobs(found)) for id, found in outs.items()}
 

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from saccade.backends.constraints import Constraints, vocabulary
 from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.backends.pictures import Pictures
 from saccade.backends.times import looked, whole
@@ -31,14 +32,16 @@ from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
-from saccade.errors import ContextLengthError, EngineError
+from saccade.errors import ContextLengthError, EngineError, RequestError
 from saccade.media.limits import MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.prompt import PromptBuilder
+from saccade.text.repetition import RepetitionGuard
 from saccade.text.tokenizer import Detokenizer, Tokenizer
 from saccade.types import (
     Delta,
     EngineStats,
+    FinishReason,
     LoadProgress,
     MediaPart,
     MediaRef,
@@ -76,12 +79,14 @@ class Native:
         plans: Plans,
         limits: MediaLimits,
         defaults: GenerationDefaults,
+        constraints: Constraints,
         stop_ids: frozenset[int],
     ) -> None:
         """`host` has an engine of the same checkpoint, or is about to. Raises as `EngineHost.facts` does."""
         self._prompts = prompts
         self._pictures = Pictures(limits, plans)
         self._defaults = defaults
+        self._constraints = constraints
         self._stop_ids = stop_ids
         self._host = host
         num_threads = min(8, 2 + (os.cpu_count() or 1))
@@ -129,7 +134,8 @@ class Native:
             tokenizer = prompts.tokenizer
             named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
             stop_ids = frozenset(defaults.stop_ids or named)
-            spec = EngineSpec(directory, dtype, device, load_format, stop_ids, tokenizer.size, options)
+            words = vocabulary(tokenizer, stop_ids)
+            spec = EngineSpec(directory, dtype, device, load_format, stop_ids, tokenizer.size, words, options)
             if process:
                 process.load(spec)
                 # One thread for each that resizes: a resize does not use more, and the cores are the engine's.
@@ -141,6 +147,7 @@ class Native:
                 plans=plans,
                 limits=limits,
                 defaults=defaults,
+                constraints=Constraints(tokenizer, words),
                 stop_ids=stop_ids,
             )
         except BaseException:
@@ -185,6 +192,7 @@ class Native:
         await asyncio.to_thread(self._host.close)
         self._pictures.close()
         self._text_pool.shutdown(wait=False, cancel_futures=True)
+        self._constraints.close()
         self._end_all(self._over)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -239,8 +247,9 @@ class Native:
         prompt = self._prompts.build(request.messages, pictures, request.tools)
         built = time.perf_counter()
         sampling = self._sampling(request.sampling, prompt)
+        thinking = self._constraints.check(sampling, prompt)
         if id in self._answers:  # somebody still waits for it
-            self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt))
+            self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
         stages = looked(look for _, look in looks)
         return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)
 
@@ -272,6 +281,8 @@ class Native:
     async def _next(self, queue: asyncio.Queue[TokenOut | None]) -> TokenOut:
         """What the engine says next of one request; EngineError when that is a failure."""
         out = await queue.get()
+        if out is not None and out.error and out.param:
+            raise RequestError(out.error, param=out.param)
         if out is None or out.finish_reason == "error":
             raise EngineError((out.error if out else self._over) or "The engine failed.")
         return out
@@ -299,7 +310,10 @@ class _Answer:
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer, sampling.stop)
         self._wants_logprobs = sampling.logprobs is not None
-        self._stop_ids = frozenset() if sampling.ignore_eos else stop_ids
+        self._stop_ids = frozenset() if sampling.ignore_eos and not sampling.grammar else stop_ids
+        self._guard = RepetitionGuard(sampling.repetition_guard) if sampling.repetition_guard else None
+        self._broken_off: FinishReason = "length" if sampling.grammar else "stop"
+        """Why an answer ends that repeats itself: half of what a grammar asks for is no answer."""
         self.num_tokens = 0
 
     def take(self, out: TokenOut) -> Delta:
@@ -313,6 +327,9 @@ class _Answer:
         text = self._detokenizer.push(out.token)
         if self._detokenizer.stopped:
             reason = "stop"
+        elif reason is None and self._guard and self._guard.push(text):
+            reason = self._broken_off
+            text += self._detokenizer.finish()
         elif reason is not None:
             text += self._detokenizer.finish()
         return Delta(text, ids, self._logprobs(out, out.token), reason, stop=self._detokenizer.found)

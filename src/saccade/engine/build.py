@@ -9,6 +9,7 @@ import torch
 
 from saccade.engine.core import Engine
 from saccade.engine.footprint import before_load
+from saccade.engine.grammar import Grammars
 from saccade.engine.memory import device_memory
 from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.errors import SettingsError
@@ -41,6 +42,7 @@ def build(spec: EngineSpec, tell: Callable[[str, float | None], None] | None = N
         raise SettingsError(f"max_context is {wanted}; this model knows {most} positions.", param="max_context")
     dtype = resolve_dtype(spec.dtype, config, {}, device)
     before_load(config, str(dtype).removeprefix("torch."), device_memory(device), spec.options)
+    grammars = Grammars(spec.vocabulary) if spec.vocabulary else None  # it prepares while the model is loaded
     ops = select(device, fused=spec.options.fused)
     tell = tell or (lambda _, __: None)
     tell("weights", 0.0)
@@ -53,7 +55,9 @@ def build(spec: EngineSpec, tell: Callable[[str, float | None], None] | None = N
         tell=partial(tell, "weights"),
     )
     tell("caches", None)
-    engine = Engine(model, stop_ids=spec.stop_ids, num_valid_ids=spec.num_valid_ids, options=spec.options)
+    engine = Engine(
+        model, stop_ids=spec.stop_ids, num_valid_ids=spec.num_valid_ids, options=spec.options, grammars=grammars
+    )
     facts = EngineFacts(
         device=_described(device),
         device_type=device.type,

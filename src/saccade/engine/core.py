@@ -1,6 +1,6 @@
 """Requests of ids and pictures become ids, one step at a time; knows no text, no HTTP and no threads.
 
-    submit --> scheduler.plan --> runner.launch ... runner.read --> scheduler.commit --> TokenOuts
+    submit --> scheduler.plan --> runner.launch ... choose ... read --> scheduler.commit --> TokenOuts
     abort: in any state
 
 A step is one pass over whatever rows its plan names: one token of each running sequence, and pieces of the prompts and
@@ -14,21 +14,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 
 import torch
 
 from saccade.cache.blocks import BlockLedger
 from saccade.cache.features import FeatureLedger
+from saccade.engine.grammar import Compiled, Grammars
 from saccade.engine.memory import feature_bytes_per_token, plan_memory
 from saccade.engine.options import MAX_RUNNING, EngineOptions
 from saccade.engine.plan import MAX_ROWS, Event, Limits, StepPlan
 from saccade.engine.request import EngineRequest, for_scheduler
 from saccade.engine.runner import Launched, Runner, StepResult
 from saccade.engine.scheduler import Scheduler
-from saccade.errors import SaccadeError
+from saccade.errors import RequestError, SaccadeError
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.types import VISION_LEVELS, CacheHits, EngineStats, StageTimes, TokenOut
+from saccade.types import VISION_LEVELS, CacheHits, EngineStats, Grammar, StageTimes, TokenOut
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +68,11 @@ class Engine:
         stop_ids: Iterable[int],
         num_valid_ids: int | None = None,
         options: EngineOptions | None = None,
+        grammars: Grammars | None = None,
         **limits: int,
     ) -> None:
-        """Ids from `num_valid_ids` on are never chosen. `limits`: fields of `Limits` that are not left to the device.
+        """Ids from `num_valid_ids` on are never chosen. `grammars`: of this vocabulary and these stop ids; without, no
+        request may have one. `limits`: fields of `Limits` that are not left to the device.
         Raises SettingsError when the device is too small for the options."""
         options = options or EngineOptions()
         device = model.device.type
@@ -113,6 +117,7 @@ class Engine:
         self._under_way: deque[tuple[Launched, float]] = deque()
         """Steps that have been launched and not read, and when they were planned."""
         self._num_steps = 0
+        self._grammars = grammars
         self._stages: dict[str, _Stages] = {}
         """Of the requests that have given no token yet."""
         self._aborted: list[str] = []
@@ -124,13 +129,22 @@ class Engine:
         """Whether a step would do or tell anything."""
         return bool(self._aborted or self._under_way) or self._scheduler.has_work
 
-    def submit(self, request: EngineRequest) -> None:
+    def compile(self, grammar: Grammar) -> Future[Compiled]:
+        """A grammar for `submit`; its result raises RequestError if it cannot be used. May be called in any thread."""
+        if self._grammars is None:
+            raise RequestError("This engine was made without a vocabulary for grammars.", param=grammar.param)
+        return self._grammars.begin(grammar)
+
+    def submit(self, request: EngineRequest, compiled: Compiled | None = None) -> None:
         """Queue a request. Raises ContextLengthError when its prompt leaves no room for an answer; an answer that
-        reaches the end of the context ends there with "length"."""
+        reaches the end of the context ends there with "length". Its grammar, if it has one, is waited for unless it
+        comes compiled."""
+        if compiled is None and request.sampling.grammar:
+            compiled = self.compile(request.sampling.grammar).result()
         asked = request.sampling.max_tokens
         max_tokens = self.max_context if asked is None else asked
         self._scheduler.submit(for_scheduler(request, stop_ids=self._stop_ids, max_tokens=max_tokens))
-        self._runner.add(request)
+        self._runner.add(request, compiled)
         self._stages[request.id] = _Stages(time.perf_counter(), has_pictures=bool(request.pictures))
 
     def abort(self, request_id: str) -> None:
@@ -155,9 +169,16 @@ class Engine:
             self._admitted(plan, began)
             self._under_way.append((self._runner.launch(plan), began))
             idle = plan.is_empty
+        launched = result = None
         if self._under_way and (idle or len(self._under_way) == self._ahead):
             launched, _ = self._under_way.popleft()
-            out.extend(self._read(launched))
+            self._runner.choose(launched)
+            result = self._runner.read(launched)
+        if self._under_way:
+            # What may be said next depends on the tokens that have just been read; the device is busy meanwhile.
+            self._runner.choose(self._under_way[-1][0])
+        if launched and result:
+            out.extend(self._told_of(launched, result))
         return out
 
     def stats(self) -> EngineStats:
@@ -178,9 +199,8 @@ class Engine:
             memory={name: value for name, value in asdict(self.memory).items() if name != "num_blocks"},
         )
 
-    def _read(self, launched: Launched) -> list[TokenOut]:
-        """Wait for a step; what came of it."""
-        result = self._runner.read(launched)
+    def _told_of(self, launched: Launched, result: StepResult) -> list[TokenOut]:
+        """What came of a step."""
         self._num_steps += 1
         for part, milliseconds in zip(launched.plan.encodes, result.slice_times, strict=True):
             for id in {unit.id for unit in part.units}:
@@ -215,7 +235,8 @@ class Engine:
             self._runner.remove(event.id)
         choice = result.choices[event.sample] if event.sample >= 0 else None
         if choice is None:
-            return TokenOut(event.id, None, finish_reason=event.finish, error=event.error)
+            param = result.faults.get(event.id)
+            return TokenOut(event.id, None, finish_reason=event.finish, error=event.error, param=param)
         cached = stages.cached if stages else 0
         return TokenOut(event.id, event.token, choice.logprob, choice.top, event.finish, times, cached_tokens=cached)
 

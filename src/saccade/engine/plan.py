@@ -246,6 +246,12 @@ class StepOutput:
     failed_jobs: Mapping[int, str] = field(default_factory=dict)
     """Jobs whose encoding failed (out of memory), with a sentence for the caller. Rows that would have read their
     features are computed on zeros; the scheduler drops what comes of them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Sequences that cannot go on although their numbers are sound (no memory for their sampler, a grammar that allows
+    nothing), with a sentence for the caller."""
+    late: frozenset[str] = frozenset()
+    """Sequences for which nothing was chosen because it was not known in time what may be: the row is asked for again
+    with the next plan."""
 
 
 class Event(NamedTuple):

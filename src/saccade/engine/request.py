@@ -11,6 +11,18 @@ from saccade.engine.plan import SequenceRequest, Visual
 from saccade.types import Picture, Prompt, SamplingParams
 
 
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The prompt ends in the middle of a thought."""
+
+    end_id: int
+    """The token that ends it."""
+    closing: tuple[int, ...]
+    """Tokens that close it where the model does not; `end_id` is among them."""
+    budget: int | None
+    """Tokens of thought after which it is closed; None: the model closes it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EngineRequest:
     """What the engine needs to answer one request; `id` is unique among those it holds."""
@@ -21,6 +33,8 @@ class EngineRequest:
     sampling: SamplingParams
     salt: bytes = b""
     """Of the tenant: what was computed for another is never found."""
+    thinking: Thinking | None = None
+    """The prompt ends in the middle of a thought."""
 
 
 def visuals(request: EngineRequest) -> tuple[Visual, ...]:
@@ -42,6 +56,8 @@ def visuals(request: EngineRequest) -> tuple[Visual, ...]:
 def for_scheduler(request: EngineRequest, *, stop_ids: Iterable[int], max_tokens: int) -> SequenceRequest:
     """The request without its pixels; about 2 us for each block of the prompt."""
     units, ids = visuals(request), request.prompt.ids
+    # A grammar ends somewhere, and then only a stop id is left.
+    is_endless = request.sampling.ignore_eos and request.sampling.grammar is None
     return SequenceRequest(
         id=request.id,
         ids=ids,
@@ -49,5 +65,5 @@ def for_scheduler(request: EngineRequest, *, stop_ids: Iterable[int], max_tokens
         block_keys=chain_keys(ids, [(unit.key, unit.start, unit.length) for unit in units], request.salt),
         salt=request.salt,
         max_tokens=max_tokens,
-        stop_ids=frozenset() if request.sampling.ignore_eos else frozenset(stop_ids),
+        stop_ids=frozenset() if is_endless else frozenset(stop_ids),
     )

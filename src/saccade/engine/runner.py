@@ -1,20 +1,23 @@
 """A StepPlan becomes tokens: the runner owns everything that lies on the device and does what the plan says, in the
 order of its fields; plans come in, StepResults go out.
 
-    launch(plan) -> Launched      everything is in the device's queue
+    launch(plan) -> Launched      everything is in the device's queue, but for tokens that depend on the tokens before
+    choose(Launched)              those too; the plans before have been read
     read(Launched) -> StepResult  waits for it; one more plan may have been launched in between
 
 What may never enter here:
 - decisions about memory, order or who is served: the scheduler and the ledgers make them;
 - text, HTTP, settings, logging;
 - a wait for the device anywhere but in `read`;
-- arithmetic of a layer (model/), of an op (kernels/), of a choice (sampler), of packing (batch).
+- arithmetic of a layer (model/), of an op (kernels/), of a choice (draws, sampler), of packing (batch).
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -25,19 +28,22 @@ from torch import Tensor
 
 from saccade.cache.blocks import BLOCK
 from saccade.engine.attend import PagedAttention
-from saccade.engine.batch import Layout, Packed, Slots, StepInputs, sampled_slots
+from saccade.engine.batch import Layout, Slots, StepInputs, sampled_slots
+from saccade.engine.constraint import Constraint, Rules
+from saccade.engine.draws import Draws, sentence
+from saccade.engine.grammar import Compiled, deep_pool
 from saccade.engine.graphs import Graphs, Passed, longest
-from saccade.engine.plan import Admitted, EncodeSlice, EncodeUnit, Move, StepOutput, StepPlan
+from saccade.engine.pictures import Pictures
+from saccade.engine.plan import Admitted, StepOutput, StepPlan
 from saccade.engine.request import EngineRequest
-from saccade.engine.sampler import Choice, Choices, Sampler, choose, warm_up
+from saccade.engine.sampler import Choice, Sampler, warm_up
 from saccade.engine.staging import WORDS, Fetched, Staging
-from saccade.errors import SaccadeError
 from saccade.kernels import paged, prepare
 from saccade.model.qwen3vl import Qwen3VL
-from saccade.model.vision import Encoding
 
 WARM_ROWS = (1088, 1280, 1536, 2048, 3072)
 NOT_FINITE = "The model produced no finite probabilities."
+NO_FEATURES = "There is not enough device memory for the pictures of this request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class StepResult:
     """Milliseconds of each encode slice of the plan."""
     errors: tuple[Exception, ...]
     """What was raised and told in one sentence."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Sequences that ended for a fault of their request, and its field."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,12 +67,17 @@ class Launched:
     """A plan in the device's queue."""
 
     plan: StepPlan
-    choices: Choices | None = None
-    facts: Fetched | None = None
-    """What will be told of the choices; where there are none, something to wait for."""
+    draws: Draws | None = None
+    is_chosen: bool = False
+    end: Fetched | None = None
+    """Something to wait for where there are no choices."""
     slices: list[tuple[Any, Any]] = field(default_factory=list)
     """Marks before and after each encode slice."""
     failed_jobs: dict[int, Exception] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    """Sequences whose pictures should be on the device and are not."""
+    errors: list[Exception] = field(default_factory=list)
+    """Of moves."""
     failure: Exception | None = None
     """Of the forward pass."""
 
@@ -101,16 +114,15 @@ class Runner:
         self._slots = Slots(max_running, max_context, self._device, least_context=least_context)
         self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
         """The id sampled last in each slot."""
-        self._samplers: list[Sampler | None] = [None] * max_running
+        self._samplers: list[Sampler | Exception | None] = [None] * max_running
+        """Of each slot; why there is none for the sequence in it."""
         self._requests: dict[str, EngineRequest] = {}
-        self._features: dict[bytes, Tensor] = {}
-        """[1+L, tokens, E] of each unit, on the device."""
-        self._host_features: dict[bytes, Tensor] = {}
-        """The same in host memory."""
-        self._jobs: dict[int, Encoding] = {}
-        """Between two slices."""
-        self._levels, self._width = 1 + len(model.visual.deepstack_mergers), text.hidden_size
+        self._compiled: dict[str, Compiled] = {}
+        """Of the requests that have a grammar."""
+        self._masks: ThreadPoolExecutor | None = None
+        """Where masks are computed; made when a request has a grammar."""
         self._staging = Staging(self._device)
+        self._pictures = Pictures(model, self._staging, self._requests)
         self._angles = self._all_angles(max_context)
         self._graphs: Graphs | None = None
         if fixed:
@@ -120,18 +132,21 @@ class Runner:
                 self._capture(Graphs(max_running, max_context))
             self._warm()
 
-    def add(self, request: EngineRequest) -> None:
-        """Hold what plans will ask of this request: pixels, positions, sampling."""
+    def add(self, request: EngineRequest, compiled: Compiled | None = None) -> None:
+        """Hold what plans will ask of this request: pixels, positions, sampling, its grammar."""
         self._requests[request.id] = request
+        if compiled:
+            self._compiled[request.id] = compiled
 
     def remove(self, request_id: str) -> None:
         """A request has ended; no later plan computes rows for it."""
         del self._requests[request_id]
+        self._compiled.pop(request_id, None)
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Launched:
-        """Obey a plan; nothing waits for the device. What fails in the tower or in the pass is kept for `read`; a lost
-        device (torch.AcceleratorError) raises, and no memory for what a sequence or a move brings with it."""
+        """Obey a plan; nothing waits for the device. What fails is kept for `read`, beside the sequence it concerns if
+        that can be told; only a lost device raises (torch.AcceleratorError)."""
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)  # of this thread: kernels, events and graphs go to its current one
         launched = Launched(plan)
@@ -140,110 +155,91 @@ class Runner:
         for admitted in plan.admitted:
             self._admit(admitted)
         for move in plan.moves:
-            self._move(move)
+            if error := self._pictures.move(move):
+                launched.errors.append(error)
         for job in plan.cancelled:
-            self._jobs.pop(job, None)
+            self._pictures.cancel(job)
         for part in plan.encodes:
             before = self._mark()
-            self._encode(part, launched.failed_jobs)
+            self._pictures.encode(part, launched.failed_jobs)
             launched.slices.append((before, self._mark()))
         if plan.rows:
             try:
-                launched.choices = choices = self._forward(plan)
-                # Without a choice there is something to wait for all the same: host and device stay a step apart, or
-                # the next but one would be written where this one's arrays still wait to be copied.
-                launched.facts = self._staging.fetch(choices.facts if choices else self._last_ids[:1])
+                launched.draws = self._forward(launched)
+                if not (launched.draws and launched.draws.waits):
+                    self.choose(launched)
             except torch.AcceleratorError:
                 raise
             except Exception as error:
                 launched.failure = error
         return launched
 
+    @torch.inference_mode()
+    def choose(self, launched: Launched) -> None:
+        """The tokens of a plan that was launched, if that was not done then. Raises as `launch`."""
+        if launched.is_chosen or launched.failure or not launched.plan.rows:
+            return
+        launched.is_chosen = True
+        if launched.draws:
+            launched.draws.choose(self._model.ops, self._staging, self._last_ids)
+        if not (launched.draws and launched.draws.is_read_later):
+            # Without a choice there is something to wait for all the same: host and device stay a step apart, or the
+            # next but one would be written where this one's arrays still wait to be copied.
+            launched.end = self._staging.fetch(self._last_ids[:1])
+
     def read(self, launched: Launched) -> StepResult:
         """Wait for a plan that was launched, and what came of it. Raises torch.AcceleratorError when the device is
         lost."""
-        plan, failures = launched.plan, launched.failed_jobs
-        failed_jobs = {job: _sentence(error) for job, error in failures.items()}
-        errors = tuple(failures.values())
+        plan, draws, jobs = launched.plan, launched.draws, launched.failed_jobs
+        failed_jobs = {job: sentence(error) for job, error in jobs.items()}
+        errors = (*jobs.values(), *launched.errors)
         if launched.failure is not None:
             # Whose fault it was cannot be told, and keys and values of these rows are incomplete.
-            failed = {row.id: _sentence(launched.failure) for row in plan.rows}
+            failed = {row.id: sentence(launched.failure) for row in plan.rows}
             none = sum(row.samples for row in plan.rows)
             output = StepOutput(plan.step, (0,) * none, failed, failed_jobs)
             return StepResult(output, (None,) * none, self._times(launched), (*errors, launched.failure))
-        facts = launched.facts.wait() if launched.facts else []
-        told = launched.choices.told(facts) if launched.choices else []
-        return StepResult(_output(plan, told, failed_jobs), tuple(told), self._times(launched), errors)
+        if launched.end:
+            launched.end.wait()
+        choices = draws.read() if draws else []
+        output = _output(plan, draws, choices, launched.lost, failed_jobs)
+        errors += tuple(draws.errors) if draws else ()
+        return StepResult(output, tuple(choices), self._times(launched), errors, draws.faults if draws else {})
 
     def _admit(self, admitted: Admitted) -> None:
         request = self._requests[admitted.id]
         prompt = request.prompt
         self._slots.admit(admitted.slot, prompt.positions, prompt.delta, admitted.num_cached)
-        self._samplers[admitted.slot] = Sampler(
-            request.sampling,
-            num_valid_ids=self._num_valid_ids,
-            stop_ids=self._stop_ids,
-            prompt_ids=prompt.ids,
-            generated_ids=admitted.generated,
-            device=self._device,
-        )
-
-    def _move(self, move: Move) -> None:
-        source, target = self._features, self._host_features
-        if move.kind in ("promote", "drop_host"):
-            source, target = target, source
-        features = source.pop(move.key, None)
-        if features is None:
-            return
-        if move.kind == "demote":
-            pinned = torch.empty(features.shape, dtype=features.dtype, pin_memory=features.is_cuda)
-            target[move.key] = pinned.copy_(features, non_blocking=True)
-        elif move.kind == "promote":
-            target[move.key] = features.to(self._device, non_blocking=True)
-
-    # --- pictures ----------------------------------------------------------------------------------------------------
-
-    def _encode(self, part: EncodeSlice, failures: dict[int, Exception]) -> None:
-        """One slice of a job. What goes wrong ends the job and is kept in `failures`."""
-        tower = self._model.visual
         try:
-            if part.first == 0:
-                pixels = [self._pixels(unit) for unit in part.units]
-                grids = [self._requests[unit.id].pictures[unit.picture].grid for unit in part.units]
-                self._jobs[part.job] = tower.begin(pixels, [(1, height, width) for _, height, width in grids])
-            encoding = self._jobs.get(part.job)
-            if encoding is None:  # it failed in an earlier step
-                return
-            tower.encode_slice(encoding, part.last)
-            if part.last == len(tower.blocks):
-                del self._jobs[part.job]
-                self._keep(part.units, tower.finish(encoding))
+            self._samplers[admitted.slot] = Sampler(
+                request.sampling,
+                num_valid_ids=self._num_valid_ids,
+                stop_ids=self._stop_ids,
+                prompt_ids=prompt.ids,
+                generated_ids=admitted.generated,
+                device=self._device,
+                constraint=self._constraint(request, admitted.generated),
+            )
         except torch.AcceleratorError:
             raise
         except Exception as error:
-            self._jobs.pop(part.job, None)
-            failures[part.job] = error
+            self._samplers[admitted.slot] = error
 
-    def _pixels(self, unit: EncodeUnit) -> Tensor:
-        """uint8 [1 or 2, H, W, 3] of a still or a temporal patch, on the device."""
-        picture = self._requests[unit.id].pictures[unit.picture]
-        frames = picture.pixels if len(picture.pixels) == 1 else picture.pixels[2 * unit.patch : 2 * unit.patch + 2]
-        return self._staging.pixels(frames, self._device)
-
-    def _keep(self, units: tuple[EncodeUnit, ...], features: Tensor) -> None:
-        """features [1+L, M, E] of all units, one after the other, each in memory of its own."""
-        if len(units) == 1:
-            self._features[units[0].key] = features
-            return
-        parts = torch.split(features, [unit.num_patches // 4 for unit in units], dim=1)
-        for unit, part in zip(units, parts, strict=True):
-            self._features[unit.key] = part.contiguous()
+    def _constraint(self, request: EngineRequest, generated: tuple[int, ...]) -> Constraint | None:
+        """What a request says of its tokens; None if nothing."""
+        compiled, thinking, sampling = self._compiled.get(request.id), request.thinking, request.sampling
+        if compiled is None and (thinking is None or thinking.budget is None):
+            return None
+        self._masks = self._masks or deep_pool(min(4, os.cpu_count() or 1), "saccade-mask")
+        rules = Rules(self._num_valid_ids, self._stop_ids, thinking, compiled, sampling.min_tokens, sampling.ignore_eos)
+        constraint = Constraint(rules, length=len(request.prompt.ids), generated=generated, pool=self._masks)
+        return None if constraint.is_ready and constraint.is_over else constraint
 
     # --- tokens ------------------------------------------------------------------------------------------------------
 
-    def _forward(self, plan: StepPlan) -> Choices | None:
-        """All rows through the decoder, and the choices of those that sample."""
-        graphs, step = self._graphs, None
+    def _forward(self, launched: Launched) -> Draws | None:
+        """All rows through the decoder; those that sample."""
+        plan, graphs, step = launched.plan, self._graphs, None
         inputs = self._slots.next(plan)
         if inputs is not None:
             passed, slots = self._pass(inputs, None), inputs.sampled_slots
@@ -254,7 +250,10 @@ class Runner:
                 step, room = self._slots.pack(plan), None
             packed = self._staging.send(step.array)
             fresh, slots = self._slots.learn(packed, step), sampled_slots(packed, step.layout)
-            parts = self._shown_parts(step)
+            parts = self._pictures.shown(step.features)
+            for row in plan.rows[plan.num_decodes :]:
+                if any(not self._pictures.has(shown.key) for shown in row.features):
+                    launched.lost.add(row.id)
             if graphs and room:
                 for shown, part in zip(step.features, parts, strict=True):
                     self._shown[:, shown.row : shown.row + shown.length].copy_(part)
@@ -265,16 +264,11 @@ class Runner:
                 inputs = self._slots.inputs(packed, step.layout)
                 passed = self._pass(inputs, torch.cat(parts, dim=1) if parts else None)
                 self._slots.keep(plan, inputs)
-        samplers = [sampler for row in plan.rows if row.samples and (sampler := self._samplers[row.slot])]
-        if not samplers:
+        rows = plan.rows if plan.num_decodes == len(plan.rows) else [row for row in plan.rows if row.samples]
+        if not rows:
             return None
-        count = len(samplers)
-        plain = all(sampler.is_plain for sampler in samplers)
-        ids, peaks = passed.ids[:count], passed.peaks[:count]
-        choices = choose(samplers, passed.logits[:count], self._model.ops, greedy=(ids, peaks))
-        if not plain:
-            self._last_ids.index_copy_(0, slots[:count], choices.ids)
-        return choices
+        count, samplers = len(rows), [self._samplers[row.slot] for row in rows]
+        return Draws(rows, samplers, passed.logits[:count], (passed.ids[:count], passed.peaks[:count]), slots[:count])
 
     def _pass(self, inputs: StepInputs, shown: Tensor | None) -> Passed:
         """One forward pass, as it is or captured. shown [1+L, R, E]: features of the rows that show a picture."""
@@ -302,18 +296,6 @@ class Runner:
         self._last_ids.index_copy_(0, inputs.sampled_slots, ids)
         return Passed(logits, ids, peaks)
 
-    def _shown_parts(self, step: Packed) -> list[Tensor]:
-        """Features [1+L, length, E] of each run of rows that show a picture; zeros for what was never encoded."""
-        parts = []
-        for key, _, offset, length in step.features:
-            features = self._features.get(key)
-            if features is None:
-                features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._device)
-                parts.append(features.expand(self._levels, length, self._width))
-            else:
-                parts.append(features[:, offset : offset + length])
-        return parts
-
     @torch.inference_mode()
     def _warm(self) -> None:
         """Run what no graph holds once with nothing in it, so that nobody waits while kernels are compiled or loaded:
@@ -327,7 +309,7 @@ class Runner:
             n, s = decodes + rows, decodes + 1
             layout = Layout(n, decodes, s, s, rows, rows, context)
             packed = self._staging.send(self._slots.empty(layout))
-            shown = torch.zeros(self._levels, rows, self._width, dtype=self._model.dtype, device=self._device)
+            shown = self._pictures.blank(rows)
             passed = self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)
             torch.cuda.synchronize()  # the pinned memory of this step is written again by the third one behind it
         warm_up(self._model.ops, passed.logits[:1], self._num_valid_ids)
@@ -337,7 +319,7 @@ class Runner:
     def _capture(self, graphs: Graphs) -> None:
         """Every layout, reading its inputs where `Staging` puts them and features where `_forward` copies them."""
         most = max(layout.rows for layout in graphs.layouts())
-        self._shown = torch.zeros(self._levels, most, self._width, dtype=self._model.dtype, device=self._device)
+        self._shown = self._pictures.blank(most)
         # One place for the logits of all: each for itself, they would be 2 GB with 152,000 ids and 256 sequences.
         most = max(layout.sampled for layout in graphs.layouts())
         logits = self._shown.new_zeros(most, self._model.config.text.vocab_size)
@@ -384,17 +366,14 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * dtype.itemsize), dtype=np.uint8)).view(dtype)
 
 
-def _output(plan: StepPlan, choices: list[Choice | None], failed_jobs: Mapping[int, str]) -> StepOutput:
+def _output(
+    plan: StepPlan, draws: Draws | None, choices: list[Choice | None], lost: set[str], failed_jobs: Mapping[int, str]
+) -> StepOutput:
     """Tokens in the order of the rows that sample; sequences without a finite distribution are told apart."""
-    ids = [row.id for row in plan.rows if row.samples]
-    failed = {id: NOT_FINITE for id, choice in zip(ids, choices, strict=True) if choice is None}
-    return StepOutput(plan.step, tuple(choice.token if choice else 0 for choice in choices), failed, failed_jobs)
-
-
-def _sentence(error: Exception) -> str:
-    """One sentence for the caller."""
-    if isinstance(error, SaccadeError):
-        return error.message
-    if isinstance(error, torch.OutOfMemoryError):
-        return "There is not enough device memory for this request."
-    return f"The engine failed at this request: {type(error).__name__}."
+    failed = dict.fromkeys(lost, NO_FEATURES)
+    refused, late = (draws.refused, draws.late) if draws else ({}, set[str]())
+    for row, choice in zip(draws.rows if draws else (), choices, strict=True):
+        if choice is None and row.id not in refused and row.id not in late:
+            failed[row.id] = NOT_FINITE
+    tokens = tuple(choice.token if choice else 0 for choice in choices)
+    return StepOutput(plan.step, tokens, failed, failed_jobs, refused, frozenset(late))

@@ -2,6 +2,7 @@
 may read later tell ids and logprobs; knows no text, and each sequence is chosen for as if it were alone.
 
     raw logits --> logprobs, which are told
+        those a mask forbids left out
         + bias, stop ids held back --> repetition, frequency, presence penalty      as edited, the likeliest if greedy
         / temperature --> min_p --> top_k --> top_p                                 what is left, of which
         a uniform number of the sequence's own                                      picks one
@@ -19,10 +20,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saccade.engine.constraint import Constraint
+from saccade.engine.grammar import Mask
 from saccade.kernels import Ops
 from saccade.types import SamplingParams, TokenLogprob
 
@@ -77,8 +81,11 @@ class Sampler:
         prompt_ids: Sequence[int] = (),
         generated_ids: Sequence[int] = (),
         device: torch.device | str = "cpu",
+        constraint: Constraint | None = None,
     ) -> None:
         """`generated_ids`: tokens that this sequence has already; the random numbers they took are passed over."""
+        self.constraint = constraint
+        """What may be chosen; None: anything."""
         temperature = 1.0 if params.temperature is None else params.temperature
         top_k = params.top_k if params.top_k and params.top_k < num_valid_ids else num_valid_ids
         top_p = 1.0 if params.top_p is None else params.top_p
@@ -93,7 +100,8 @@ class Sampler:
         self._numbers = (temperature, float(top_k), max(top_p, 1e-9), params.min_p or 0.0)
         self._seed = _mixed(secrets.randbits(64) if params.seed is None else params.seed & MASK)
         self._chosen = len(generated_ids)
-        self._min_tokens = 0 if params.ignore_eos or not stop_ids else params.min_tokens
+        # Under a grammar it is the constraint that holds stop ids back, where something else is possible.
+        self._min_tokens = 0 if params.ignore_eos or params.grammar or not stop_ids else params.min_tokens
         self.edits: Edits | None = None
         """None: the logits are taken as they are."""
         self.place = 0
@@ -109,14 +117,14 @@ class Sampler:
             if penalties != (1.0, 0.0, 0.0):
                 edits.count(prompt_ids if penalties[0] != 1.0 else (), generated_ids)
             if held:
-                stops = _upload(held, torch.int64, device)
+                stops = upload(held, torch.int64, device)
                 self._held = stops, edits.bias[0].index_select(0, stops)
                 edits.bias[0].index_fill_(0, stops, -math.inf)
 
     @property
     def is_plain(self) -> bool:
         """Whether the next token is the highest valid logit and nothing else is asked."""
-        return self.kind is Kind.GREEDY and self.edits is None and self.logprobs is None
+        return self.kind is Kind.GREEDY and self.edits is None and self.logprobs is None and self.constraint is None
 
     def numbers(self) -> tuple[float, ...]:
         """What the random choice of the next token depends on: temperature, top_k, top_p, min_p, uniform number."""
@@ -160,17 +168,17 @@ class Edits:
         if logit_bias:
             ids, values = zip(*logit_bias, strict=True)
             assert max(ids) < num_ids, "a bias of an id that there is not"
-            bias[0].index_copy_(0, _upload(ids, torch.int64, device), _upload(values, torch.float32, device))
+            bias[0].index_copy_(0, upload(ids, torch.int64, device), upload(values, torch.float32, device))
         uses = torch.zeros(1, num_ids, dtype=torch.int32, device=device)
-        return cls(bias, uses, _upload([[value] for value in penalties], torch.float32, device))
+        return cls(bias, uses, upload([[value] for value in penalties], torch.float32, device))
 
     def count(self, prompt_ids: Sequence[int], generated_ids: Sequence[int]) -> None:
         """The one sequence has used these."""
         device, num_ids = self.uses.device, self.uses.shape[1]
         if asked := [id for id in set(prompt_ids) if id < num_ids]:
-            self.uses[0].index_fill_(0, _upload(asked, torch.int64, device), 1)
+            self.uses[0].index_fill_(0, upload(asked, torch.int64, device), 1)
         if generated_ids:
-            ids = _upload(generated_ids, torch.int64, device)
+            ids = upload(generated_ids, torch.int64, device)
             self.uses[0].index_add_(0, ids, torch.full_like(ids, 2, dtype=torch.int32))
 
     @classmethod
@@ -231,33 +239,53 @@ class Choices:
 
 
 def choose(
-    samplers: Sequence[Sampler], logits: Tensor, ops: Ops, *, greedy: tuple[Tensor, Tensor] | None = None
+    samplers: Sequence[Sampler],
+    logits: Tensor,
+    ops: Ops,
+    *,
+    greedy: tuple[Tensor, Tensor] | None = None,
+    masks: Sequence[Mask | None] | None = None,
 ) -> Choices:
     """The next token of each of S sequences from the model's `logits` [S, V]. `greedy`: what `ops.greedy` said of them,
-    if that is known already."""
+    if that is known already; `masks`: what each may say, None anything. When this raises nothing was chosen."""
     ids, peaks = greedy or ops.greedy(logits, samplers[0].num_valid_ids)
-    kinds: dict[tuple[Kind, bool], list[int]] = {}
-    for row, sampler in enumerate(samplers):
-        if sampler.kind is not Kind.GREEDY or sampler.edits is not None:
-            kinds.setdefault((sampler.kind, sampler.edits is not None), []).append(row)
+    masks = masks or [None] * len(samplers)
+    kinds: dict[tuple[Kind, bool, bool], list[int]] = {}
+    for row, (sampler, mask) in enumerate(zip(samplers, masks, strict=True)):
+        if sampler.kind is not Kind.GREEDY or sampler.edits is not None or mask is not None:
+            kinds.setdefault((sampler.kind, sampler.edits is not None, mask is not None), []).append(row)
+    used: list[tuple[Edits, Tensor]] = []
     if sum(map(len, kinds.values())) == len(samplers) and len(kinds) == 1:
-        ids = _choose_alike(samplers, logits, ops)
+        ids = _choose_alike(samplers, logits, ops, masks, used)
     elif kinds:
-        places = _upload([row for rows in kinds.values() for row in rows], torch.int64, logits.device)
+        places = upload([row for rows in kinds.values() for row in rows], torch.int64, logits.device)
         for mine, rows in zip(torch.split(places, [*map(len, kinds.values())]), kinds.values(), strict=True):
-            chosen = _choose_alike([samplers[row] for row in rows], logits.index_select(0, mine), ops)
+            alike = [samplers[row] for row in rows]
+            chosen = _choose_alike(alike, logits.index_select(0, mine), ops, [masks[row] for row in rows], used)
             ids = ids.index_copy(0, mine, chosen)
-    for sampler in samplers:
-        sampler.passed()
     asked = tuple(sampler.logprobs for sampler in samplers)
     told, width = _logprobs(asked, samplers[0].num_valid_ids, logits, ids)
-    return Choices(ids, torch.cat([ids.float(), peaks, *told]), asked, width)
+    choices = Choices(ids, torch.cat([ids.float(), peaks, *told]), asked, width)
+    for edits, chosen in used:
+        edits.uses.scatter_add_(1, chosen[:, None], torch.full_like(chosen[:, None], 2, dtype=torch.int32))
+    for sampler in samplers:
+        sampler.passed()
+    return choices
 
 
-def _choose_alike(samplers: Sequence[Sampler], logits: Tensor, ops: Ops) -> Tensor:
-    """Ids int64 [S] of sequences of one kind, all of which have edits or none."""
+def _choose_alike(
+    samplers: Sequence[Sampler],
+    logits: Tensor,
+    ops: Ops,
+    masks: Sequence[Mask | None],
+    used: list[tuple[Edits, Tensor]],
+) -> Tensor:
+    """Ids int64 [S] of sequences of one kind, all of which have edits or none, and masks or none. What was chosen for
+    edits goes to `used`."""
     kind, num_valid = samplers[0].kind, samplers[0].num_valid_ids
     edits = None
+    if given := [mask for mask in masks if mask is not None]:
+        logits = _only(logits[:, :num_valid], np.stack(given))
     if samplers[0].edits is not None:
         edits = Edits.of(samplers)
         repetition, frequency, presence = _apart(edits.penalties)
@@ -267,15 +295,28 @@ def _choose_alike(samplers: Sequence[Sampler], logits: Tensor, ops: Ops) -> Tens
     else:
         columns = list(zip(*(sampler.numbers() for sampler in samplers), strict=True))
         if kind is Kind.FEW:
-            temperature, top_k, top_p, min_p, uniform = _apart(_upload(columns, torch.float32, logits.device))
+            temperature, top_k, top_p, min_p, uniform = _apart(upload(columns, torch.float32, logits.device))
             ids = ops.draw(logits, num_valid, temperature, top_k, top_p, min_p, uniform, FEW)
         else:
-            numbers = _upload(columns, torch.float64, logits.device)
+            numbers = upload(columns, torch.float64, logits.device)
             parts = zip(torch.split(logits[:, :num_valid], TOGETHER), torch.split(numbers, TOGETHER, 1), strict=True)
             ids = torch.cat([_draw_from_many(*part, is_cut=kind is Kind.CUT) for part in parts])
     if edits is not None:
-        edits.uses.scatter_add_(1, ids[:, None], torch.full_like(ids[:, None], 2, dtype=torch.int32))
+        used.append((edits, ids))
     return ids
+
+
+def _only(logits: Tensor, masks: Mask) -> Tensor:
+    """logits [S, n], masks [S, ceil(n / 32)] -> [S, n]: -inf where the bit of an id is not set."""
+    octets = torch.from_numpy(masks.view(np.uint8))
+    if logits.is_cuda:
+        octets = octets.pin_memory().to(logits.device, non_blocking=True)
+    places = torch.arange(8, dtype=torch.uint8, device=logits.device)
+    parts = []
+    for rows, some in zip(torch.split(logits, TOGETHER), torch.split(octets, TOGETHER), strict=True):
+        bits = (some[:, :, None] >> places & 1).view(len(some), -1)[:, : logits.shape[1]]
+        parts.append(rows.masked_fill(bits == 0, -math.inf))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _apart(rows: Tensor) -> Tensor:
@@ -287,10 +328,13 @@ def _apart(rows: Tensor) -> Tensor:
 
 def warm_up(ops: Ops, logits: Tensor, num_valid_ids: int) -> None:
     """Choose once in every way from logits [1, V], so that nobody waits while kernels are compiled or loaded."""
+    all_ids = np.full(-(-num_valid_ids // 32), -1, dtype=np.int32)
     for top_k in (1, FEW, num_valid_ids):
         for penalty in (0.0, 1.0):
             params = SamplingParams(temperature=1.0, top_k=top_k, top_p=0.9, presence_penalty=penalty)
-            choose([Sampler(params, num_valid_ids=num_valid_ids, device=logits.device)], logits, ops)
+            sampler = Sampler(params, num_valid_ids=num_valid_ids, device=logits.device)
+            for masks in ([None], [all_ids]):
+                choose([sampler], logits, ops, masks=masks)
 
 
 def _draw_from_many(logits: Tensor, numbers: Tensor, *, is_cut: bool) -> Tensor:
@@ -319,7 +363,7 @@ def _logprobs(asked: Sequence[int | None], num_valid: int, logits: Tensor, ids: 
     if not rows:
         return [], 0
     if len(rows) < len(asked):
-        places = _upload(rows, torch.int64, logits.device)
+        places = upload(rows, torch.int64, logits.device)
         logits, ids = logits.index_select(0, places), ids.index_select(0, places)
     logits = logits.float()
     told = [logits.gather(1, ids[:, None])[:, 0], logits.logsumexp(1)]
@@ -331,7 +375,7 @@ def _logprobs(asked: Sequence[int | None], num_valid: int, logits: Tensor, ids: 
     return [*told, best.values.flatten(), best.indices.float().flatten()], best.values.shape[1]
 
 
-def _upload(values: Sequence[object], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+def upload(values: Sequence[object], dtype: torch.dtype, device: torch.device | str) -> Tensor:
     """A tensor on the device; the host does not wait until it is there."""
     is_cuda = torch.device(device).type == "cuda"
     return torch.tensor(values, dtype=dtype, pin_memory=is_cuda).to(device, non_blocking=True)

@@ -25,6 +25,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from saccade.cache.blocks import BLOCK, BlockLedger
 from saccade.cache.features import FeatureLedger
@@ -45,6 +46,8 @@ from saccade.engine.plan import (
 from saccade.engine.state import SequenceState
 from saccade.errors import ContextLengthError, RequestError
 from saccade.types import FinishReason
+
+ORDER, ROWS_LEFT = attrgetter("order"), attrgetter("left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +237,7 @@ class Scheduler:
             for passed in blocked:
                 passed.passes += 1
             self._waiting.remove(sequence)
-            insort(self._running, sequence, key=_order)
+            insort(self._running, sequence, key=ORDER)
             sequence.restart(self._free_slots.pop(), self.blocks.take(shared, fresh), len(shared))
             generated = tuple(sequence.tokens[len(sequence.request.ids) :])
             admitted.append(Admitted(sequence.request.id, sequence.slot, generated, sequence.planned))
@@ -254,7 +257,7 @@ class Scheduler:
         share = min(oldest.can_compute, budget if not others else (budget + 1) // 2)
         left = budget - share
         grants = []
-        for sequence in sorted(others, key=_rows_left):
+        for sequence in sorted(others, key=ROWS_LEFT):
             if not left:
                 break
             length = min(sequence.can_compute, left)
@@ -296,8 +299,12 @@ class Scheduler:
         events: list[Event] = []
         for job, message in output.failed_jobs.items():
             self._fail_job(job, message, record, events)
-        for name, message in output.failed.items():
-            self._fail(name, message, record, events)
+        for ends in (output.failed, output.refused):
+            for name, message in ends.items():
+                self._fail(name, message, record, events, is_sound=ends is output.refused)
+        for name in output.late:
+            if sequence := self._asked_for(name, record):
+                sequence.again(self._step)
         sample = -1
         for rows, (sequence, admission) in zip(record.rows, record.sequences, strict=True):
             sample += rows.samples
@@ -332,15 +339,22 @@ class Scheduler:
             self._end(sequence)
         return Event(sequence.request.id, token, finish, None, sample)
 
-    def _fail(self, name: str, message: str, record: _UnderWay, events: list[Event]) -> None:
-        """A sequence of this step gave no finite numbers: it ends, and nobody will find what it computed or read."""
+    def _asked_for(self, name: str, record: _UnderWay) -> SequenceState | None:
+        """The sequence of this name, if what came of its rows in this step still counts."""
         sequence = self._sequences.get(name)
         mine = any(s is sequence for s, _ in record.sequences)
-        if sequence is None or not mine or record.step <= sequence.void:
+        return sequence if sequence and mine and record.step > sequence.void else None
+
+    def _fail(self, name: str, message: str, record: _UnderWay, events: list[Event], *, is_sound: bool = False) -> None:
+        """A sequence of this step ends; nobody will find what it computed or read, unless its numbers are sound."""
+        sequence = self._asked_for(name, record)
+        if sequence is None:
             return
-        self.blocks.forget(sequence.block_keys)
+        if not is_sound:
+            self.blocks.forget(sequence.block_keys)
         self._end(sequence)
-        self.encoder.distrust(sequence)
+        if not is_sound:
+            self.encoder.distrust(sequence)
         events.append(Event(name, None, "error", message, -1))
 
     def _fail_job(self, job: int, message: str, record: _UnderWay, events: list[Event]) -> None:
@@ -364,7 +378,7 @@ class Scheduler:
         """Back to the queue; its full blocks stay in the cache until their room is needed."""
         self.num_preemptions += 1
         self._leave(sequence)
-        insort(self._waiting, sequence, key=_order)
+        insort(self._waiting, sequence, key=ORDER)
 
     def _end(self, sequence: SequenceState) -> None:
         sequence.ended = True
@@ -384,11 +398,3 @@ class Scheduler:
         self._free_slots.append(sequence.slot)
         sequence.slot = -1
         sequence.blocks = []
-
-
-def _order(sequence: SequenceState) -> int:
-    return sequence.order
-
-
-def _rows_left(sequence: SequenceState) -> int:
-    return sequence.left

@@ -10,6 +10,18 @@ from saccade.engine.options import EngineOptions
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What grammars must know of the tokens of a model."""
+
+    tokens: tuple[bytes, ...]
+    """The bytes that each id stands for; the name of a special one, nothing for an id without a meaning."""
+    special_ids: tuple[int, ...]
+    """Ids that no text makes: a grammar names them in angle brackets, <think>."""
+    stop_ids: tuple[int, ...]
+    """Those that end an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """Everything needed to make an engine, here or in another process."""
 
@@ -22,6 +34,8 @@ class EngineSpec:
     stop_ids: frozenset[int] = frozenset()
     num_valid_ids: int | None = None
     """Ids from here on are never chosen; None: all of the vocabulary may be."""
+    vocabulary: Vocabulary | None = None
+    """None: no request will have a grammar."""
     options: EngineOptions = field(default_factory=EngineOptions)
 
 

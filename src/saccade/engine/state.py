@@ -96,6 +96,14 @@ class SequenceState:
         self.consumed = next((i for i, v in enumerate(self.visuals) if v.end > self.planned), len(self.visuals))
         self.ready = self.held = self.consumed
 
+    def again(self, step: int) -> None:
+        """Nothing was chosen for its last row: that row is computed once more, what is under way up to `step` is
+        dropped."""
+        self.void, self.unread = step, 0
+        if self.slot >= 0:
+            self.planned = min(self.planned, len(self.tokens) - 1)
+            self.sampled = False
+
     def key_of_block(self, index: int) -> bytes:
         """Chain key of a full block; all blocks before have theirs already."""
         if index == len(self.block_keys):

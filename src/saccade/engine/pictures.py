@@ -1,0 +1,113 @@
+"""Slices of vision work become features on the device, and features move between it and host memory, as a plan says;
+knows keys and pixels, no policy and no text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from saccade.engine.plan import EncodeSlice, EncodeUnit, FeatureRows, Move
+from saccade.engine.request import EngineRequest
+from saccade.engine.staging import Staging
+from saccade.model.qwen3vl import Qwen3VL
+from saccade.model.vision import Encoding
+
+
+class Pictures:
+    """The features that there are, and jobs between two slices."""
+
+    def __init__(self, model: Qwen3VL, staging: Staging, requests: Mapping[str, EngineRequest]) -> None:
+        """`requests`: where the pixels are, by request."""
+        self._model = model
+        self._staging = staging
+        self._requests = requests
+        self._features: dict[bytes, Tensor] = {}
+        """[1+L, tokens, E] of each unit, on the device."""
+        self._host_features: dict[bytes, Tensor] = {}
+        """The same in host memory."""
+        self._jobs: dict[int, Encoding] = {}
+        """Between two slices."""
+        self._levels, self._width = 1 + len(model.visual.deepstack_mergers), model.config.text.hidden_size
+
+    def move(self, move: Move) -> Exception | None:
+        """Obey a move. Without memory for it the features are gone, and who reads them will not find them; what was
+        raised then. Raises torch.AcceleratorError when the device is lost."""
+        source, target = self._features, self._host_features
+        if move.kind in ("promote", "drop_host"):
+            source, target = target, source
+        features = source.pop(move.key, None)
+        if features is None:
+            return None
+        try:
+            if move.kind == "demote":
+                pinned = torch.empty(features.shape, dtype=features.dtype, pin_memory=features.is_cuda)
+                target[move.key] = pinned.copy_(features, non_blocking=True)
+            elif move.kind == "promote":
+                target[move.key] = features.to(self._model.device, non_blocking=True)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            return error
+        return None
+
+    def cancel(self, job: int) -> None:
+        """Nobody waits for a job any more."""
+        self._jobs.pop(job, None)
+
+    def encode(self, part: EncodeSlice, failures: dict[int, Exception]) -> None:
+        """One slice of a job. What goes wrong ends the job and is kept in `failures`."""
+        tower = self._model.visual
+        try:
+            if part.first == 0:
+                pixels = [self._pixels(unit) for unit in part.units]
+                grids = [self._requests[unit.id].pictures[unit.picture].grid for unit in part.units]
+                self._jobs[part.job] = tower.begin(pixels, [(1, height, width) for _, height, width in grids])
+            encoding = self._jobs.get(part.job)
+            if encoding is None:  # it failed in an earlier step
+                return
+            tower.encode_slice(encoding, part.last)
+            if part.last == len(tower.blocks):
+                del self._jobs[part.job]
+                self._keep(part.units, tower.finish(encoding))
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            self._jobs.pop(part.job, None)
+            failures[part.job] = error
+
+    def has(self, key: bytes) -> bool:
+        """Whether features are on the device."""
+        return key in self._features
+
+    def shown(self, rows: Sequence[FeatureRows]) -> list[Tensor]:
+        """Features [1+L, length, E] of each run of rows that show a picture; zeros for those that are not here."""
+        parts = []
+        for key, _, offset, length in rows:
+            features = self._features.get(key)
+            if features is None:
+                features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._model.device)
+                parts.append(features.expand(self._levels, length, self._width))
+            else:
+                parts.append(features[:, offset : offset + length])
+        return parts
+
+    def blank(self, tokens: int) -> Tensor:
+        """Features [1+L, tokens, E] of nothing."""
+        return torch.zeros(self._levels, tokens, self._width, dtype=self._model.dtype, device=self._model.device)
+
+    def _pixels(self, unit: EncodeUnit) -> Tensor:
+        """uint8 [1 or 2, H, W, 3] of a still or a temporal patch, on the device."""
+        picture = self._requests[unit.id].pictures[unit.picture]
+        frames = picture.pixels if len(picture.pixels) == 1 else picture.pixels[2 * unit.patch : 2 * unit.patch + 2]
+        return self._staging.pixels(frames, self._model.device)
+
+    def _keep(self, units: tuple[EncodeUnit, ...], features: Tensor) -> None:
+        """features [1+L, M, E] of all units, one after the other, each in memory of its own."""
+        if len(units) == 1:
+            self._features[units[0].key] = features
+            return
+        parts = torch.split(features, [unit.num_patches // 4 for unit in units], dim=1)
+        for unit, part in zip(units, parts, strict=True):
+            self._features[unit.key] = part.contiguous()
