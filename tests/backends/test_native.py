@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 import saccade
 from saccade.backends import pictures
 from saccade.backends.native import Native
-from saccade.engine import runner
+from saccade.engine import draws
 from saccade.engine.options import EngineOptions
 from saccade.errors import ContextLengthError, EngineError, MediaError, SettingsError
 from saccade.media.limits import MediaLimits
@@ -311,7 +311,7 @@ def test_a_broken_engine_ends_all_and_says_so(load: Load, monkeypatch: pytest.Mo
         def lost(*_: Any, **__: Any) -> Any:
             raise torch.AcceleratorError("unspecified launch failure", 719)
 
-        monkeypatch.setattr(runner, "choose", lost)
+        monkeypatch.setattr(draws, "choose", lost)
         for task in (asyncio.create_task(ids(backend, request())), running):
             with pytest.raises(EngineError, match="restarted"):
                 await task
