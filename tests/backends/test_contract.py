@@ -13,7 +13,7 @@ import torch
 
 from saccade.backends.base import Backend, Echo
 from saccade.backends.native import Native
-from saccade.engine import runner
+from saccade.engine import draws, runner
 from saccade.engine.options import EngineOptions
 from saccade.engine.sampler import Choices
 from saccade.errors import ContextLengthError, EngineError, RequestError
@@ -31,6 +31,7 @@ class Parrot:
     """In place of the sampler: says what the user said, ends, and says it again if it may not end."""
 
     is_plain = False
+    constraint = None
 
     def __init__(self, params: SamplingParams, *, stop_ids: tuple[int, ...], **_: Any) -> None:
         self.logprobs = params.logprobs
@@ -67,7 +68,7 @@ def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         if request.param == "echo":
             return Echo(context=CONTEXT, delay=0.0005)
         monkeypatch.setattr(runner, "Sampler", Parrot)
-        monkeypatch.setattr(runner, "choose", choose)
+        monkeypatch.setattr(draws, "choose", choose)
         return request.getfixturevalue("load")(options=EngineOptions(max_context=CONTEXT))
 
     async def run(scene: Scene) -> None:

@@ -29,7 +29,7 @@ class Draws:
 
     rows: Sequence[Rows]
     """Those that sample, in the order of the plan."""
-    samplers: Sequence[Sampler | Exception | None]
+    samplers: Sequence[Sampler | Exception]
     """Of each: the sampler, or why there is none."""
     logits: Tensor
     """[S, V]."""
@@ -48,7 +48,7 @@ class Draws:
     @property
     def waits(self) -> bool:
         """Whether the choice of some row depends on the token before."""
-        return any(isinstance(sampler, Sampler) and sampler.constraint for sampler in self.samplers)
+        return any(sampler.constraint for sampler in self.samplers if not isinstance(sampler, Exception))
 
     @property
     def is_read_later(self) -> bool:
@@ -84,8 +84,8 @@ class Draws:
             for place, choice in zip(places, told.told(facts.wait()), strict=True):
                 choices[place] = choice
                 sampler = self.samplers[place]
-                if choice and isinstance(sampler, Sampler) and (constraint := sampler.constraint):
-                    constraint.push(choice.token)
+                if choice and not isinstance(sampler, Exception) and sampler.constraint:
+                    sampler.constraint.push(choice.token)
         return choices
 
     def _ready(self) -> list[int]:
@@ -93,7 +93,7 @@ class Draws:
         waiting: dict[int, Constraint] = {}
         ready = []
         for place, (row, sampler) in enumerate(zip(self.rows, self.samplers, strict=True)):
-            if not isinstance(sampler, Sampler):
+            if isinstance(sampler, Exception):
                 self._fail(place, sampler)
             elif (constraint := sampler.constraint) is None:
                 ready.append(place)
@@ -119,7 +119,7 @@ class Draws:
         return sorted(ready)
 
     def _choose(self, places: list[int], ops: Ops, staging: Staging, last_ids: Tensor) -> None:
-        samplers = [sampler for place in places if isinstance(sampler := self.samplers[place], Sampler)]
+        samplers = [sampler for place in places if not isinstance(sampler := self.samplers[place], Exception)]
         masks = [sampler.constraint.mask if sampler.constraint else None for sampler in samplers]
         logits, (ids, peaks), slots = self.logits, self.greedy, self.slots
         if len(places) < len(self.rows):
@@ -134,13 +134,12 @@ class Draws:
             if sampler.constraint and sampler.constraint.is_over:
                 sampler.constraint = None
 
-    def _fail(self, place: int, error: Exception | None) -> None:
-        if error is not None:
-            self.errors.append(error)
+    def _fail(self, place: int, error: Exception) -> None:
+        self.errors.append(error)
         self.refused[self.rows[place].id] = sentence(error)
 
 
-def sentence(error: Exception | None) -> str:
+def sentence(error: Exception) -> str:
     """One sentence for the caller."""
     if isinstance(error, SaccadeError):
         return error.message

@@ -267,7 +267,7 @@ class Runner:
         rows = plan.rows if plan.num_decodes == len(plan.rows) else [row for row in plan.rows if row.samples]
         if not rows:
             return None
-        count, samplers = len(rows), [self._samplers[row.slot] for row in rows]
+        count, samplers = len(rows), [sampler for row in rows if (sampler := self._samplers[row.slot])]
         return Draws(rows, samplers, passed.logits[:count], (passed.ids[:count], passed.peaks[:count]), slots[:count])
 
     def _pass(self, inputs: StepInputs, shown: Tensor | None) -> Passed:
