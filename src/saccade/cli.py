@@ -22,6 +22,8 @@ from saccade.settings import LocalSettings, Settings, as_flags, flag
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
     from saccade.backends.base import Backend
     from saccade.engine.supervisor import EngineProcess
+    from saccade.server.admission import Limits
+    from saccade.server.guard import Access
 
 
 class _Commands(TyperGroup):
@@ -76,19 +78,10 @@ def serve(settings: Settings) -> None:
     from saccade.engine.supervisor import EngineProcess
 
     with closing(EngineProcess()) as engine:  # it looks for its libraries while we look for ours
-        from saccade.server.guard import Access, checked_origins, open_hosts
-        from saccade.server.keys import load_keys
         from saccade.server.run import bind, run
 
-        secret = settings.api_key.get_secret_value() if settings.api_key else None
-        keys = load_keys(secret, settings.api_key_file)
-        access = Access(
-            keys,
-            open_hosts(settings.host, settings.allowed_host),
-            checked_origins(settings.cors_origin),
-            settings.share_caches,
-        )
-        listener = bind(settings.host, settings.port, public=bool(keys) or settings.insecure)
+        access = _access(settings)
+        listener = bind(settings.host, settings.port, public=bool(access.keys) or settings.insecure)
         from saccade.backends.loading import Loading
         from saccade.server.app import create_app
 
@@ -105,13 +98,42 @@ def serve(settings: Settings) -> None:
 
         web = create_app(
             loading,
-            max_body_bytes=settings.max_body_bytes,
-            max_waiting=settings.max_waiting,
-            max_queued_tokens=settings.max_queued_tokens,
+            limits=_limits(settings, several_keys=len(access.keys) > 1),
             access=access,
             vllm_metrics=settings.vllm_metrics,
         )
         run(web, listener, drain_seconds=settings.drain_seconds, beside=announce)
+
+
+def _access(settings: Settings) -> Access:
+    """Who may come in."""
+    from saccade.server.guard import Access, checked_origins, open_hosts
+    from saccade.server.keys import load_keys
+
+    secret = settings.api_key.get_secret_value() if settings.api_key else None
+    return Access(
+        load_keys(secret, settings.api_key_file),
+        open_hosts(settings.host, settings.allowed_host),
+        checked_origins(settings.cors_origin),
+        settings.share_caches,
+    )
+
+
+def _limits(settings: Settings, *, several_keys: bool) -> Limits:
+    """How much may wait."""
+    from saccade.server.admission import Limits
+
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        body_seconds=settings.body_timeout,
+        max_waiting=settings.max_waiting,
+        max_queued_tokens=settings.max_queued_tokens,
+        max_queued_pixels=settings.max_queued_pixels,
+        max_queued_bytes=settings.max_queued_bytes,
+        queue_timeout=settings.queue_timeout,
+        target_ttft=settings.target_ttft,
+        several_keys=several_keys,
+    )
 
 
 @app.command()

@@ -7,11 +7,14 @@
     |   |-- AuthError                401  ... code "invalid_api_key"
     |   |-- ForbiddenError           403  permission_error
     |   |-- NotFoundError            404  not_found_error
+    |   |-- SlowBodyError            408  ... code "request_timeout"
     |   `-- TooLargeError            413  ... code "request_too_large"
     |-- SettingsError                500  server_error              a flag, file or environment value
     |-- CheckpointError              500  server_error              a model directory that cannot be loaded
     |-- BusyError                    503  overloaded_error          try again later
-    |   `-- QueueFullError           429  ... code "queue_full"     too many wait already
+    |   |-- QueueFullError           429  ... code "queue_full"     too many wait already
+    |   |-- RateLimitError           429  ... code "rate_limit_exceeded"  the key asked for enough
+    |   `-- DeadlineError            504  ... code "deadline_exceeded"    it took too long
     `-- EngineError                  500  server_error              our fault
 
 Raised where the cause is known; turned into HTTP answers in one place (server/app.py) and into one line on the
@@ -92,6 +95,13 @@ class TooLargeError(RequestError):
     default_code = "request_too_large"
 
 
+class SlowBodyError(RequestError):
+    """The body of a request does not come."""
+
+    status = 408
+    default_code = "request_timeout"
+
+
 class SettingsError(SaccadeError):
     """A setting that has no valid meaning."""
 
@@ -117,6 +127,20 @@ class QueueFullError(BusyError):
 
     status = 429
     default_code = "queue_full"
+
+
+class RateLimitError(BusyError):
+    """A key has asked for as much as it may."""
+
+    status = 429
+    default_code = "rate_limit_exceeded"
+
+
+class DeadlineError(BusyError):
+    """The answer was not there in time."""
+
+    status = 504
+    default_code = "deadline_exceeded"
 
 
 class EngineError(SaccadeError):

@@ -179,6 +179,21 @@ class Settings(LocalSettings):
     max_queued_tokens: int = Field(
         1_000_000, ge=1, description="Tokens that the prompts of those that wait may have together, as estimated"
     )
+    max_queued_pixels: int = Field(
+        4_000_000_000, ge=1, description="Pixels that their pictures may have together before they are scaled down"
+    )
+    max_queued_bytes: ByteSize = Field(
+        ByteSize(2**30), ge=1, description="Size that their bodies may have together, those being read included"
+    )
+    queue_timeout: float = Field(
+        300.0, gt=0, description="Seconds a request may wait for its first token; one that would wait longer is refused"
+    )
+    target_ttft: float | None = Field(
+        None, gt=0, description="Seconds to the first token that requests are refused for; none: they wait in the queue"
+    )
+    body_timeout: float = Field(
+        10.0, gt=0, description="Seconds that a request's body may take, and one more for each 16 KiB that came"
+    )
     vllm_metrics: bool = Field(False, description="Tell at /metrics what vLLM has too by its names as well")
     drain_seconds: int = Field(30, ge=0, description="How long answers under way may go on after SIGTERM or Ctrl-C")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import uvicorn
 
 from saccade.backends.base import Backend, Echo
+from saccade.server.admission import Limits
 from saccade.server.app import create_app
 
 
@@ -18,7 +20,10 @@ class Served:
     """A backend behind a port of this machine."""
 
     def __init__(self, backend: Backend, **options: Any) -> None:
-        config = uvicorn.Config(create_app(backend, **options), port=0, ws="none", log_level="critical")
+        """Options of create_app, and fields of Limits."""
+        bounds = {field.name: options.pop(field.name) for field in fields(Limits) if field.name in options}
+        app = create_app(backend, limits=Limits(**bounds), **options)
+        config = uvicorn.Config(app, port=0, ws="none", log_level="critical")
         self.backend = backend
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)

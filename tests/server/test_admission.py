@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -12,11 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from saccade.backends.base import Echo
 from saccade.errors import MediaError, QueueFullError
 from saccade.server import admission
-from saccade.server.admission import Admission, Load
+from saccade.server.admission import Admission, Limits
+from saccade.server.load import PIXELS, Estimates, Load, size_of
 from saccade.types import Delta, MediaPart, MediaRef, Message, Request, SamplingParams, TextPart, Usage
 
 PATH = "/v1/chat/completions"
@@ -94,7 +98,8 @@ def test_too_many_tokens(serve: Callable[..., Any]) -> None:
         until(lambda: gate.entered == 1)
         refused = httpx.post(served.url + PATH, json=body("a" * 2004))
         assert refused.status_code == 429
-        assert "have as many tokens as they may: 1000 (--max-queued-tokens)" in refused.json()["error"]["message"]
+        told = refused.json()["error"]["message"]
+        assert "What is waiting has as many tokens as it may: 1000 (--max-queued-tokens)" in told
         waiting.append(pool.submit(httpx.post, served.url + PATH, json=body("a" * 2000)))
         until(lambda: gate.entered == 2)
         assert queued(served) == (2, 1000)
@@ -153,50 +158,70 @@ def test_failures_give_their_places_back(serve: Callable[..., Any]) -> None:
 # --- estimates -------------------------------------------------------------------------------------------------------
 
 
-def asked(text: str, images: int = 0, videos: int = 0) -> Request:
-    refs = [MediaRef("image", "i", "data:,")] * images + [MediaRef("video", "v", "data:,")] * videos
+def asked(text: str, images: int = 0, videos: int = 0, url: str = "data:,") -> Request:
+    refs = [MediaRef("image", "i", url)] * images + [MediaRef("video", "v", "data:,")] * videos
     parts = (TextPart(text), *map(MediaPart, refs))
     return Request("r", "m", (Message("user", parts),), SamplingParams())
 
 
 def test_tokens_are_estimated_from_recent_requests() -> None:
-    queue = Admission(max_waiting=1, max_tokens=1, context=lambda: 20_000)
-    assert queue.load(asked("a" * 400)) == Load(100, 0, 0)
-    assert queue.load(asked("你好")).tokens == 2
-    assert queue.load(asked("\ud800")).tokens == 1
-    assert queue.load(asked("", 2, 1)) == Load(2 * 1024 + 4096, 2, 1)
-    assert queue.load(asked("", 100)).tokens == 20_000, "more cannot be"
+    guess = Estimates(lambda: 20_000)
+    assert guess.load(asked("a" * 400)) == Load(100, 0, 0)
+    assert guess.load(asked("你好")).tokens == 2
+    assert guess.load(asked("\ud800")).tokens == 1
+    assert guess.load(asked("", 2, 1)) == Load(2 * 1024 + 4096, 2, 1, 2 * PIXELS["image"] + PIXELS["video"])
+    assert guess.load(asked("", 100)).tokens == 20_000, "more cannot be"
     for _ in range(200):
-        queue.learn(Load(0, 2, 1), Usage(0, 0, image_tokens=400, video_tokens=900))
-    assert queue.load(asked("", 2, 1)).tokens == pytest.approx(400 + 900, abs=2)
-    queue.learn(Load(0, 0, 0), Usage(10, 1))
-    assert queue.load(asked("", 1)).tokens == pytest.approx(200, abs=2)
+        guess.learn(Load(0, 2, 1), Usage(0, 0, image_tokens=400, video_tokens=900))
+    assert guess.load(asked("", 2, 1)).tokens == pytest.approx(400 + 900, abs=2)
+    guess.learn(Load(0, 0, 0), Usage(10, 1))
+    assert guess.load(asked("", 1)).tokens == pytest.approx(200, abs=2)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_pixels_stand_at_the_beginning_of_a_file(form: str, lossless: bool) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 20_000
+    more: dict[str, Any] = {"lossless": lossless} if form == "WEBP" else {"exif": exif} if form == "JPEG" else {}
+    Image.new("RGB", (321, 123)).save(file, form, **more)
+    data = file.getvalue()
+    assert size_of(data) == (321, 123)
+    url = f"data:image/x;base64,{base64.b64encode(data).decode()}"
+    assert Estimates(lambda: 100).load(asked("", 3, url=url)).pixels == 3 * 321 * 123
+    for end in range(0, len(data), max(1, len(data) // 200)):
+        assert size_of(data[:end]) in (None, (321, 123))
+
+
+@pytest.mark.parametrize("url", ["", "data:", "data:,", "data:;base64,", "data:;base64,!!!!", "http://a/b", "data:é,é"])
+def test_pixels_of_what_tells_none(url: str) -> None:
+    assert Estimates(lambda: 100).load(asked("", 1, url=url)).pixels == PIXELS["image"]
 
 
 def test_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(admission, "monotonic", lambda: now)
-    queue = Admission(max_waiting=10, max_tokens=1000, context=lambda: 100)
-    assert queue.retry_seconds() <= admission.MAX_RETRY_SECONDS
-    with ExitStack() as places:
-        for _ in range(10):
-            places.enter_context(queue.place(Load(1, 0, 0)))
-        assert queue.retry_seconds() == 1
-        now += 7
-        assert queue.retry_seconds() == 7, "nobody's turn came yet"
-        first = queue.place(Load(1, 0, 0))
+
+    async def run() -> None:
+        nonlocal now
+        queue = Admission(Limits(max_waiting=10), lambda: 100)
+        assert queue.retry_seconds() <= admission.MAX_RETRY_SECONDS
+        tickets = [queue.enter() for _ in range(10)]
+        for ticket in tickets:
+            turn = asyncio.ensure_future(ticket.wait(Load(1, 0, 0)))
+            await asyncio.sleep(0)
+            assert turn.done() == (ticket in tickets[: admission.LEAST_AHEAD])
+        now += 3
+        assert queue.retry_seconds() == 3, "nobody's turn came yet"
         with pytest.raises(QueueFullError) as caught:
-            first.__enter__()
-        assert (caught.value.retry_after, caught.value.status) == (7, 429)
-        now += 1000
-        assert queue.retry_seconds() == 30
-    # All ten had their turn after a thousand seconds; now one a second does, and nine wait.
-    now += 100
-    with ExitStack() as places:
-        for _ in range(9):
-            places.enter_context(queue.place(Load(1, 0, 0)))
-        for _ in range(5):
-            now += 1
-            with queue.place(Load(1, 0, 0)):
-                pass
-        assert queue.retry_seconds() == 9
+            queue.enter()
+        assert (caught.value.retry_after, caught.value.status) == (3, 429)
+        for ticket in tickets[:5]:
+            ticket.begun()
+        assert queue.retry_seconds() == 3, "five in three seconds, and five wait"
+        for ticket in tickets:
+            ticket.close()
+        assert (queue.waiting, queue.tokens, queue.pixels, queue.bytes) == (0, 0, 0, 0)
+
+    asyncio.run(run())

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from saccade.backends.base import Echo
 from saccade.errors import EngineError
-from saccade.server.admission import Admission
+from saccade.server.admission import Admission, Limits
 from saccade.server.metrics import BOUNDS, VLLM_NAMES, Metrics
 from saccade.types import CacheHits, Delta, EngineStats, Request, StageTimes, Usage
 
@@ -127,7 +127,7 @@ def test_what_the_engine_says(served: Any) -> None:
 
 
 def test_where_the_time_went() -> None:
-    metrics = Metrics("echo", lambda: None, Admission(max_waiting=1, max_tokens=1, context=lambda: 1))
+    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1))
     metrics.finished(LAST, time.perf_counter() - 0.2)
     told = read(metrics.exposition().decode())
     sums = {name.removeprefix("saccade:").removesuffix("_sum"): v for (name, _), v in told.items() if "_sum" in name}
@@ -175,7 +175,7 @@ def test_applications_do_not_share_figures(serve: Callable[..., Any]) -> None:
 
 
 def test_recording_costs_little() -> None:
-    metrics = Metrics("echo", lambda: None, Admission(max_waiting=1, max_tokens=1, context=lambda: 1))
+    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1))
     best = float("inf")
     for _ in range(20):
         began = time.perf_counter()

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from saccade import types
 from saccade.backends.base import Backend
 from saccade.errors import SaccadeError
-from saccade.server.admission import NOTHING
 from saccade.server.anthropic_answer import MessageAnswer, error_body, event
 from saccade.server.anthropic_body import to_chat, to_count
 from saccade.server.gate import Gate
+from saccade.server.load import NOTHING
 from saccade.server.schema import chat_call
 from saccade.server.translate import answered
 from saccade.server.validate import json_object
@@ -30,11 +30,12 @@ def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
         return await answered(gate, http, "msg_", _Message)
 
     async def count(http: Request) -> Response:
-        asked, chat, paths = to_count(json_object(await gate.read(http)))
-        gate.check_model(asked.model)
-        with paths.named():
-            request = chat_call(chat, "count").request
-            tokens = await gate.waiting(http, NOTHING, lambda: backend.tokenize(request))
+        with gate.visit(http) as visit:
+            asked, chat, paths = to_count(json_object(await visit.read()))
+            gate.check_model(asked.model)
+            with paths.named():
+                request = chat_call(chat, "count").request
+                tokens = await visit.first(NOTHING, lambda: backend.tokenize(request))
         return JSONResponse({"input_tokens": len(tokens)})
 
     @router.post("/v1/messages/count_tokens")

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from saccade.backends.base import Backend
 from saccade.errors import RequestError, SaccadeError
-from saccade.server.admission import MAX_QUEUED_TOKENS, MAX_WAITING, Admission
+from saccade.server.admission import Admission, Limits
 from saccade.server.answer import models
 from saccade.server.anthropic import messages_routes
 from saccade.server.chat import chat_routes
@@ -27,7 +27,6 @@ from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.responses import responses_routes
 from saccade.server.tokenize import tokenize_routes
 
-MAX_BODY_BYTES = 64 * 2**20
 MAX_SHOWN = 100
 """Characters of a path that an error repeats."""
 _log = logging.getLogger(__name__)
@@ -36,16 +35,13 @@ _log = logging.getLogger(__name__)
 def create_app(
     backend: Backend,
     *,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    max_waiting: int = MAX_WAITING,
-    max_queued_tokens: int = MAX_QUEUED_TOKENS,
+    limits: Limits = Limits(),  # noqa: B008  it is frozen
     access: Access = Access(),  # noqa: B008  it is frozen
     vllm_metrics: bool = False,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
-    At most `max_waiting` requests, of `max_queued_tokens` together, wait for their first token. `access`:
-    who may come in. `vllm_metrics`: tell metrics by vLLM's names too.
+    `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too.
     """
 
     @asynccontextmanager
@@ -59,14 +55,14 @@ def create_app(
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     card = backend.card()
-    admission = Admission(max_waiting=max_waiting, max_tokens=max_queued_tokens, context=lambda: backend.card().context)
+    admission = Admission(limits, lambda: backend.card().context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
-    gate = Gate(backend, admission, metrics, max_body_bytes=max_body_bytes, share_caches=access.share_caches)
+    gate = Gate(backend, admission, metrics, share_caches=access.share_caches)
     app.include_router(chat_routes(gate))
     app.include_router(responses_routes(gate))
     app.include_router(messages_routes(backend, gate))
     app.include_router(tokenize_routes(backend, gate))
-    app.include_router(health_routes(backend))
+    app.include_router(health_routes(backend, gate))
     created = int(time.time())
 
     @app.get("/v1/models")
@@ -85,6 +81,7 @@ def create_app(
     async def scrape() -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
+    app.state.gate = gate
     app.add_middleware(Guard, access=access)
     app.add_exception_handler(SaccadeError, _known)
     app.add_exception_handler(HTTPException, _routing)

@@ -13,26 +13,39 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from saccade.errors import AuthError, BusyError, SaccadeError, TooLargeError
+from saccade.errors import AuthError, BusyError, SaccadeError, SlowBodyError, TooLargeError
 from saccade.server.anthropic_answer import error_body
 
 MESSAGES = "/v1/messages"
 """Where errors have Anthropic's form."""
 T = TypeVar("T")
+LEAST_RATE = 16 * 1024
+"""Bytes in a second that a large body must come with."""
 
 
-async def read_body(http: Request, limit: int) -> bytes:
-    """The body of a request. Raises TooLargeError as soon as more than `limit` bytes are announced or have come."""
+async def read_body(http: Request, limit: int, *, seconds: float, count: Callable[[int], None]) -> bytes:
+    """The body of a request. `count` is told the size of each piece and may refuse it.
+
+    Raises TooLargeError as soon as more than `limit` bytes are announced or have come, SlowBodyError when it takes more
+    than `seconds` and one more for each LEAST_RATE bytes that came.
+    """
     announced = http.headers.get("content-length", "0")
-    size = int(announced) if announced.isdecimal() else 0
+    size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
     pieces = []
     if size <= limit:
         size = 0
-        async for piece in http.stream():
-            size += len(piece)
-            pieces.append(piece)
-            if size > limit:
-                break
+        stream = aiter(http.stream())
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                async for piece in stream:
+                    count(len(piece))
+                    size += len(piece)
+                    pieces.append(piece)
+                    if size > limit:
+                        break
+                    patience.reschedule((patience.when() or 0.0) + len(piece) / LEAST_RATE)
+        except TimeoutError:
+            raise SlowBodyError(f"The body did not come within {seconds:g} s (--body-timeout).") from None
     if size > limit:
         raise TooLargeError(
             f"The request is larger than {limit} bytes.",
@@ -97,5 +110,7 @@ def refusal(error: SaccadeError, path: str, status: int | None = None) -> JSONRe
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, BusyError) else {}
     if isinstance(error, AuthError):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, SlowBodyError) or error.code == "shutting_down":
+        headers["connection"] = "close"
     body = error_body(error) if path.startswith(MESSAGES) else error.to_openai()
     return JSONResponse(body, status or error.status, headers)

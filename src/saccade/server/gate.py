@@ -1,7 +1,7 @@
 """The one way in: every route that asks the model goes through `Gate.answer`; knows the backend only by its promise and
 the words of no API.
 
-    is there room? -> read the body (limited) -> the route's `Parse` -> a place in the queue -> backend.generate
+    is there room? -> read the body (limited) -> the route's `Parse` -> its key's turn -> backend.generate
       -> first Delta -> the place is free again -> headers -> the route's `Call` writes each Delta
 
 Nothing is sent before the first Delta, so that a picture that cannot be used is a status 400 for streams as well. All
@@ -15,9 +15,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias
 from uuid import uuid4
 
 from fastapi import Request as HttpRequest
@@ -26,17 +26,18 @@ from starlette.requests import ClientDisconnect
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError, NotFoundError, SaccadeError
-from saccade.server.admission import NOTHING, Admission, Load
-from saccade.server.connection import EventStream, read_body, while_connected
+from saccade.server.admission import Admission
+from saccade.server.connection import EventStream, while_connected
 from saccade.server.guard import key_of
 from saccade.server.keys import ANYONE
+from saccade.server.load import NOTHING, Load
 from saccade.server.merge import merged
 from saccade.server.metrics import Metrics
+from saccade.server.visit import Visit, patience_of
 from saccade.types import Delta, Request
 
 INTERNAL = EngineError("The server failed to answer; its log says why.")
 CLOSING = BusyError("The server was stopped before the answer was complete.")
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -90,24 +91,37 @@ class Gate:
         admission: Admission,
         metrics: Metrics,
         *,
-        max_body_bytes: int,
         share_caches: bool = False,
     ) -> None:
         """`share_caches`: what was computed for one key may be found by another."""
         self._backend = backend
         self._admission = admission
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
         self._share_caches = share_caches
+        self._visits = 0
+        self._empty = asyncio.Event()
+        self.closed = False
+        """Whether nobody is let in any more."""
 
     async def answer(self, http: HttpRequest, prefix: str, parse: Parse) -> Response:
         """The answer to one POST, whole or as a stream; its id begins with `prefix`. Raises SaccadeError."""
         return await self.responding(self._answer(http, f"{prefix}{uuid4().hex}", parse, time.perf_counter()))
 
-    async def read(self, http: HttpRequest) -> bytes:
-        """The body, when there is room for one more request. Raises QueueFullError or TooLargeError."""
-        self._admission.check()
-        return await read_body(http, self._max_body_bytes)
+    def visit(self, http: HttpRequest) -> Visit:
+        """A place for one request. Raises QueueFullError, RateLimitError or BusyError when there is none."""
+        if self.closed:
+            raise BusyError("The server is being stopped.", code="shutting_down", hint="Another one may be there soon.")
+        patience = patience_of(http)
+        ticket = self._admission.enter(key_of(http.scope), patience)
+        self._visits += 1
+        self._empty.clear()
+        return Visit(http, ticket, self._admission.limits, patience, self._left)
+
+    async def close(self) -> None:
+        """Let nobody in any more; returns when all are out."""
+        self.closed = True
+        if self._visits:
+            await self._empty.wait()
 
     async def responding(self, work: Awaitable[Response]) -> Response:
         """What `work` responds; its status is counted, and leaving clients and the server's end have one too."""
@@ -124,11 +138,6 @@ class Gate:
         self._metrics.responded(response.status_code)
         return response
 
-    async def waiting(self, http: HttpRequest, load: Load, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives, which has a place in the queue meanwhile. Raises QueueFullError when there is none."""
-        with self._admission.place(load):
-            return await while_connected(http.receive, work())
-
     def check_model(self, model: str | None) -> None:
         """Raise NotFoundError for a model that is not served, BusyError when it cannot answer any more."""
         served = self._backend.card().id
@@ -143,29 +152,40 @@ class Gate:
             raise BusyError("The server cannot answer now.", hint="See /health/ready.")
 
     async def _answer(self, http: HttpRequest, id: str, parse: Parse, arrived: float) -> Response:
-        headers = {"x-request-id": id}
-        call = parse(await self.read(http), id, self._backend.card().id)
-        self.check_model(call.model)
-        key = key_of(http.scope)
-        salt = b"" if self._share_caches or key is ANYONE else key.salt
-        requests = [replace(request, salt=salt) for request in call.requests]
-        loads = [self._admission.load(request) for request in requests]
-        deltas = merged([self._backend.generate(request) for request in requests])
-        first = await self.waiting(http, sum(loads, NOTHING), lambda: anext(deltas))
-        watch = _Watch(self._admission, self._metrics, loads, arrived)
-        if call.stream:
+        with ExitStack() as leaving:
+            visit = leaving.enter_context(self.visit(http))
+            call = parse(await visit.read(), id, self._backend.card().id)
+            self.check_model(call.model)
+            salt = b"" if self._share_caches or visit.key is ANYONE else visit.key.salt
+            requests = [replace(request, salt=salt, deadline=visit.deadline) for request in call.requests]
+            loads = [self._admission.estimates.load(request) for request in requests]
+            deltas = merged([self._backend.generate(request) for request in requests])
+            if visit.deadline is not None:
+                deltas = visit.in_time(deltas)
+            first = await visit.first(sum(loads, NOTHING), lambda: anext(deltas))
+            headers = {"x-request-id": id, **visit.headers()}
+            watch = _Watch(self._admission, self._metrics, visit, loads, arrived)
+            if call.stream:
+                leaving.pop_all()
 
-            async def ended() -> None:
-                await deltas.aclose()
-                watch.broken_off("abort")
+                async def ended() -> None:
+                    await deltas.aclose()
+                    watch.broken_off("abort")
+                    visit.close()
 
-            events = _events(call, first, deltas, watch)
-            return EventStream(events, headers, closing=lambda: call.failure(CLOSING), ended=ended)
-        async with aclosing(deltas):
-            answers = await while_connected(http.receive, _all(len(loads), first, deltas))
-        for index, answer in enumerate(answers):
-            watch.finished(index, answer[-1])
-        return JSONResponse(call.whole(answers), headers=headers)
+                events = _events(call, first, deltas, watch)
+                return EventStream(events, headers, closing=lambda: call.failure(CLOSING), ended=ended)
+            async with aclosing(deltas):
+                answers = await while_connected(http.receive, _all(len(loads), first, deltas))
+            for index, answer in enumerate(answers):
+                for delta in answer:
+                    watch.saw(index, delta)
+            return JSONResponse(call.whole(answers), headers=headers)
+
+    def _left(self) -> None:
+        self._visits -= 1
+        if not self._visits:
+            self._empty.set()
 
 
 async def _all(
@@ -179,20 +199,32 @@ async def _all(
 
 
 class _Watch:
-    """Sees to it that the end of each answer of a call is counted, once."""
+    """Sees to it that the end of each answer of a call is counted, once, and its tokens."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, loads: Sequence[Load], arrived: float) -> None:
+    def __init__(
+        self, admission: Admission, metrics: Metrics, visit: Visit, loads: Sequence[Load], arrived: float
+    ) -> None:
         self._admission = admission
         self._metrics = metrics
+        self._visit = visit
         self._arrived = arrived
         self._open = dict(enumerate(loads))
+        self._tokens = sum(load.tokens for load in loads)
 
-    def finished(self, index: int, last: Delta) -> None:
-        assert last.usage, "the last delta carries it"
-        self._admission.learn(self._open.pop(index), last.usage)
-        self._metrics.finished(last, self._arrived)
+    def saw(self, index: int, delta: Delta) -> None:
+        self._tokens += len(delta.token_ids)
+        if delta.finish_reason:
+            assert delta.usage, "the last delta carries it"
+            load = self._open.pop(index)
+            self._tokens += delta.usage.prompt_tokens - load.tokens
+            self._admission.estimates.learn(load, delta.usage)
+            self._metrics.finished(delta, self._arrived)
+            if not self._open:
+                self._visit.used(self._tokens)
 
     def broken_off(self, reason: Literal["abort", "error"]) -> None:
+        if self._open:
+            self._visit.used(self._tokens)
         while self._open:
             self._open.popitem()
             self._metrics.broken_off(reason)
@@ -207,8 +239,8 @@ async def _events(
         (index, delta), opening = first, call.opening()
         while True:
             piece = call.piece(index, delta)
+            watch.saw(index, delta)
             if delta.finish_reason:
-                watch.finished(index, delta)
                 lasts[index] = delta
                 if len(lasts) == len(call.requests):
                     break

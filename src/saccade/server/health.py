@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError
+from saccade.server.gate import Gate
 
 
-def health_routes(backend: Backend) -> APIRouter:
+def health_routes(backend: Backend, gate: Gate) -> APIRouter:
     """The routes that need no key."""
     router = APIRouter()
 
@@ -22,17 +23,19 @@ def health_routes(backend: Backend) -> APIRouter:
 
     @router.get("/health/ready")
     async def ready() -> JSONResponse:
-        if backend.ready:
+        if backend.ready and not gate.closed:
             return JSONResponse({"status": "ready", "model": backend.card().id})
-        told, error = _why_not(backend)
+        told, error = _why_not(backend, gate)
         headers = {"retry-after": str(error.retry_after)}
         return JSONResponse({**told, **error.to_openai()}, error.status, headers)
 
     return router
 
 
-def _why_not(backend: Backend) -> tuple[dict[str, Any], BusyError]:
+def _why_not(backend: Backend, gate: Gate) -> tuple[dict[str, Any], BusyError]:
     """The state of a backend that is not ready, and the same for people."""
+    if gate.closed:
+        return {"status": "stopping"}, BusyError("The server is being stopped.", code="shutting_down")
     if loading := backend.progress():
         told = {
             "status": "loading",

@@ -59,8 +59,8 @@ class Keys:
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._keys = tuple(keys)
 
-    def __bool__(self) -> bool:
-        return bool(self._keys)
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def find(self, secret: bytes) -> Key | None:
         """The holder of `secret`. Takes as long for every wrong one: digests are compared, and all of them."""

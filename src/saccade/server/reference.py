@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from saccade.server.admission import Admission
+from saccade.server.admission import Admission, Limits
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
@@ -32,7 +32,7 @@ def _metrics() -> dict[str, str]:
     """The rows of the tables of metrics, from what a server with an engine tells."""
     stats = EngineStats(0, 0, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys((field for field, _ in FEATURES.values()), 0), {})
     rows: dict[str, list[str]] = {"histograms": [], "figures": []}
-    queue = Admission(max_waiting=1, max_tokens=1, context=lambda: 1)
+    queue = Admission(Limits(), lambda: 1)
     for family in Metrics("", lambda: stats, queue).collect():
         name = family.name.removeprefix(PREFIX)
         star = " *" if name in VLLM_NAMES else ""
@@ -158,16 +158,46 @@ Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the pat
 | 403 | A host or an origin that may not ask here; see [security](security.md) |
 | 404, 405 | No such model, path or method |
 | 413 | The body is larger than `--max-body-bytes` |
-| 429 | Too many requests wait already (`--max-waiting`, `--max-queued-tokens`); `retry-after` says when to try again |
+| 408 | The body does not come (`--body-timeout`) |
+| 429 | Slow down: too much waits already (code `queue_full`), or the key has asked for enough (`rate_limit_exceeded`) |
 | 500 | Our fault; the server's log says more |
-| 503 | Not ready; `retry-after` says when to try again |
+| 503 | Not ready, being stopped (`shutting_down`), or a first token too late (`overloaded`, `queue_timeout`) |
+| 504 | The answer was not complete within the client's `X-Request-Timeout` (`deadline_exceeded`) |
 
 A stream begins only when its first token is there, so all errors of the request itself come as a status. What goes
 wrong later comes as one last event with an `error` in it, without `[DONE]`.
 
-A request waits until its first token is there. One that finds the queue full is refused before its pictures are
-decoded, for the most part before it is read. `retry-after` is how long the queue takes at its recent pace: 1 to 60
-seconds; OpenAI's client waits and tries again by itself.
+429, 503 and 504 carry `retry-after`, in seconds; OpenAI's client waits and tries again by itself.
+
+## Waiting
+
+A request waits from its first byte until its first token. All that waits is bounded: in requests (`--max-waiting`),
+tokens, pixels and bytes (`--max-queued-tokens`, `--max-queued-pixels`, `--max-queued-bytes`). One that finds no room is
+refused before its pictures are decoded, for the most part before it is read. `retry-after` is how long those who wait
+will take at the present pace: 1 to 60 seconds.
+
+A few requests are with the engine before their first token, as many as it begins in half a second (8 to 64). The others
+wait in front of it, each key in its own line, and the lines take turns by the tokens they ask for: one key with a
+thousand requests does not keep another waiting. With several keys none may have more than half of the room.
+
+- `--queue-timeout`: a request that would wait longer for its first token is refused, and one that did is answered with
+  503.
+- `--target-ttft`: only so many may wait that about 19 in 20 have their first token within these seconds; the server
+  finds out how many that is. The others are refused at once. Without it they wait in the queue, which is kinder to
+  batches and slower for everybody else.
+- `X-Request-Timeout`, a header: the seconds that a client gives its whole answer. What cannot begin by then is refused
+  at once, what is not complete is ended with 504, or with an error event when it has begun.
+
+A key may have limits of its own ([security](security.md)); answers then tell what is left of them in
+`x-ratelimit-limit-*`, `x-ratelimit-remaining-*` and `x-ratelimit-reset-*`, for `requests` and `tokens`.
+
+A client that closes its connection ends the work. One that does not read for 30 seconds is taken for gone, and so is
+one that is more than 1,024 tokens behind when its connection is full. Requests that are alike share their work:
+pictures and prompts that somebody is having computed are waited for, not computed again, so that eight equal requests
+at once cost about as much as one until their first token.
+
+After SIGTERM new requests are answered with 503, `retry-after` and `connection: close`; those under way, waiting ones
+too, have `--drain-seconds` to end, and are then ended with an error.
 
 ## Counting tokens
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from saccade.backends.base import Backend
-from saccade.server.admission import NOTHING
 from saccade.server.gate import Gate
+from saccade.server.load import NOTHING
 from saccade.server.schema import parse_tokenize
 
 
@@ -16,10 +16,11 @@ def tokenize_routes(backend: Backend, gate: Gate) -> APIRouter:
     router = APIRouter()
 
     async def respond(http: Request) -> Response:
-        call = parse_tokenize(await gate.read(http))
-        gate.check_model(call.model)
-        # Its pictures are decoded like all others, so it takes a place in the queue.
-        tokens = await gate.waiting(http, NOTHING, lambda: backend.tokenize(call.asked))
+        with gate.visit(http) as visit:
+            call = parse_tokenize(await visit.read())
+            gate.check_model(call.model)
+            # Its pictures are decoded like all others, so it takes a place in the queue.
+            tokens = await visit.first(NOTHING, lambda: backend.tokenize(call.asked))
         return JSONResponse({"count": len(tokens), "max_model_len": backend.card().context, "tokens": tokens})
 
     @router.post("/tokenize")
