@@ -102,7 +102,7 @@ def serve(settings: Settings) -> None:
             access=access,
             vllm_metrics=settings.vllm_metrics,
         )
-        run(web, listener, drain_seconds=settings.drain_seconds, beside=announce)
+        run(web, listener, drain=web.state.gate.close, drain_seconds=settings.drain_seconds, beside=announce)
 
 
 def _access(settings: Settings) -> Access:

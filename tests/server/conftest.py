@@ -14,6 +14,7 @@ import uvicorn
 from saccade.backends.base import Backend, Echo
 from saccade.server.admission import Limits
 from saccade.server.app import create_app
+from saccade.server.protocol import PatientProtocol
 
 
 class Served:
@@ -23,7 +24,7 @@ class Served:
         """Options of create_app, and fields of Limits."""
         bounds = {field.name: options.pop(field.name) for field in fields(Limits) if field.name in options}
         app = create_app(backend, limits=Limits(**bounds), **options)
-        config = uvicorn.Config(app, port=0, ws="none", log_level="critical")
+        config = uvicorn.Config(app, port=0, ws="none", log_level="critical", http=PatientProtocol)
         self.backend = backend
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -33,6 +34,11 @@ class Served:
             time.sleep(0.005)
         port = self._server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.server_state.connections)
 
     def close(self) -> None:
         self._server.should_exit = True

@@ -45,6 +45,9 @@ import asyncio, contextlib, os, signal
 from fastapi import FastAPI
 from saccade.server.run import bind, run
 
+async def nothing():
+    pass
+
 async def press():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -56,7 +59,7 @@ async def lifespan(_):
     print("closed")
 
 try:
-    run(FastAPI(lifespan=lifespan), bind("127.0.0.1", 0, public=True), drain_seconds=1, beside=press)
+    run(FastAPI(lifespan=lifespan), bind("127.0.0.1", 0, public=True), drain=nothing, drain_seconds=1, beside=press)
 except KeyboardInterrupt:
     print("left")
 """

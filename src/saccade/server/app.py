@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from saccade.backends.base import Backend
-from saccade.errors import RequestError, SaccadeError
+from saccade.errors import BusyError, RequestError, SaccadeError
 from saccade.server.admission import Admission, Limits
 from saccade.server.answer import models
 from saccade.server.anthropic import messages_routes
@@ -91,7 +91,7 @@ def create_app(
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
-    if error.status >= 500:
+    if error.status >= 500 and not isinstance(error, BusyError):  # those are told in the metrics
         _log.error("%s", error.message)
     return refusal(error, request.scope["path"])
 

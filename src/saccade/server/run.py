@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from saccade.errors import SaccadeError, SettingsError
+from saccade.server.protocol import PatientProtocol
 
 LOGGING = {
     "version": 1,
@@ -23,6 +26,9 @@ LOGGING = {
     "loggers": {name: {"handlers": ["stderr"], "level": "WARNING"} for name in ("uvicorn", "saccade")},
 }
 """Only what needs attention: nothing for each request."""
+
+LAST_SECONDS = 1
+"""For what is under way when the time to drain is over: an error as its last event."""
 
 
 def bind(host: str, port: int, *, public: bool) -> socket.socket:
@@ -48,10 +54,19 @@ def bind(host: str, port: int, *, public: bool) -> socket.socket:
     return listener
 
 
-def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, beside: Callable[[], Awaitable[None]]) -> None:
-    """Serve until SIGTERM (returns) or Ctrl-C (KeyboardInterrupt); answers under way get `drain_seconds` to end.
+def run(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    drain: Callable[[], Awaitable[None]],
+    drain_seconds: int,
+    beside: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until SIGTERM (returns) or Ctrl-C (KeyboardInterrupt).
 
-    `beside` is called when the port is open. When it raises, the server ends and the caller gets the error.
+    Then `drain` is called, which lets nobody in any more and returns when all are out, and has `drain_seconds`; the
+    port stays open meanwhile, so that those who come are told. A second signal ends everything at once. `beside` is
+    called when the port is open. When it raises, the server ends and the caller gets the error.
     """
     host, port = listener.getsockname()[:2]
     try:
@@ -65,26 +80,54 @@ def run(app: FastAPI, listener: socket.socket, *, drain_seconds: int, beside: Ca
         log_config=LOGGING,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=LAST_SECONDS,
+        http=PatientProtocol,
         timeout_keep_alive=75,  # Longer than a client thinks: one that sends on a connection just closed sees an error.
     )
     caught: list[int] = []
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(app, _Server(config, beside), listener, caught))
+        runner.run(_serve(app, _Server(config, beside, drain, drain_seconds), listener, caught))
     if signal.SIGINT in caught:
         raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, beside: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        beside: Callable[[], Awaitable[None]],
+        drain: Callable[[], Awaitable[None]],
+        drain_seconds: int,
+    ) -> None:
         super().__init__(config)
+        self._drain = drain
+        self._drain_seconds = drain_seconds
+        self._draining: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._work = beside
         self.beside: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.beside = asyncio.ensure_future(self._work())
         self.beside.add_done_callback(self._done)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came; this runs between any two instructions, so the loop is only told."""
+        if self._loop is None or self._drain_seconds == 0 or self._captured_signals:
+            super().handle_exit(sig, frame)
+        else:
+            self._captured_signals.append(sig)
+            self._loop.call_soon_threadsafe(self._begin_to_drain)
+
+    def _begin_to_drain(self) -> None:
+        self._draining = asyncio.ensure_future(self._drain_for_a_while())
+
+    async def _drain_for_a_while(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drain(), self._drain_seconds)
+        self.should_exit = True
 
     def _done(self, work: asyncio.Future[None]) -> None:
         if work.cancelled() or work.exception():

@@ -1,0 +1,112 @@
+"""HTTP connections that cannot be held open for nothing: heads that do not come, answers that are not read, bodies that
+nobody wants; uvicorn's protocol with patience.
+
+    data --> head (bounded in bytes and seconds) --> body (see connection.read_body) --> answer (bounded in seconds
+    during which nothing is read) --> what is left of the body (bounded in seconds) --> next head
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from saccade.errors import RequestError
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request line and its headers."""
+HEAD_SECONDS = 10.0
+"""From the first byte of a request to the end of its headers, and from a connection to its first byte."""
+UNREAD_SECONDS = 30.0
+"""A client that takes none of what waits for it (64 KiB, beside what the network holds) is gone after so long."""
+LINGER_SECONDS = 10.0
+"""So long the rest of a body is read and thrown away when the answer is out already: a connection that is closed with
+unread bytes takes the answer with it."""
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._head = 0
+        """Bytes of a head that is not complete."""
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await("head", HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for name in list(self._timers):
+            self._came(name)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_between():
+            self._await("head", HEAD_SECONDS)
+            self._head += len(data)
+        super().data_received(data)
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_headers_complete(self) -> None:
+        self._came("head")
+        self._head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if self._head > MAX_HEAD:
+            raise ValueError("the parser makes it a refusal")
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if self.cycle.more_body:
+            self._await("rest", LINGER_SECONDS)
+        super().on_response_complete()
+
+    def on_message_complete(self) -> None:
+        self._came("rest")
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        self._await("reader", UNREAD_SECONDS)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._came("reader")
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or too much of it; `msg` is uvicorn's."""
+        if self._head > MAX_HEAD:
+            self._refuse(
+                RequestError(f"The headers are larger than {MAX_HEAD} bytes."), "431 Request Header Fields Too Large"
+            )
+        else:
+            self._refuse(RequestError("This is no valid HTTP request.", code="invalid_http"), "400 Bad Request")
+
+    def _is_between(self) -> bool:
+        """Whether the next byte belongs to a head."""
+        return self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
+
+    def _refuse(self, error: RequestError, status: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # It would become part of the answer under way.
+            return
+        body = json.dumps(error.to_openai()).encode()
+        head = (
+            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _await(self, name: str, seconds: float) -> None:
+        """The connection ends unless `name` comes."""
+        if name not in self._timers:
+            self._timers[name] = self.loop.call_later(seconds, self.transport.abort)
+
+    def _came(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
