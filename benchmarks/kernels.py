@@ -379,10 +379,8 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         k_cache, v_cache = bench.draw(2, n // 16 + 2, 16, m.kv_heads, m.head_dim).unbind()
         slots = torch.arange(n, device=bench.device) + 16
         pick = torch.arange(n, device=bench.device)
-        table = (qw, kw, cos, sin, eps, k_cache, v_cache, slots, weight)
-        wide = (
-            qw.float(), kw.float(), cos.float(), sin.float(), eps, k_cache.float(), v_cache.float(), slots, weight,
-        )  # fmt: skip
+        table = (qw, kw, cos, sin, eps, k_cache, v_cache, slots)
+        wide = (qw.float(), kw.float(), cos.float(), sin.float(), eps, k_cache.float(), v_cache.float(), slots)
         cases: dict[str, tuple[float, Tensor, dict[str, Callable[[int], object]]]] = {
             "rms_norm": (
                 4.0 * n * m.width,
@@ -563,7 +561,7 @@ def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
             x = x.clone()
             for (qkv, o, gate_up, down), (k, v) in zip(layers, caches, strict=True):
                 rows = ops.norm_linear(x, norm, eps, qkv)
-                q = ops.qk_norm_rope_store(rows, qw, kw, cos, sin, eps, k, v, batch.slots, o)
+                q = ops.qk_norm_rope_store(rows, qw, kw, cos, sin, eps, k, v, batch.slots)
                 x = ops.linear_add(ops.paged_attention(q, k, v, batch).flatten(1), o, x)
                 x = ops.linear_add(ops.norm_gate_up(x, norm, eps, gate_up), down, x)
             logits = ops.norm_linear(x, norm, eps, head)
@@ -608,7 +606,7 @@ def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         "norm_linear, 1 row": lambda: ops.norm_linear(x[:1], norm, eps, qkv_weight),
         "norm_linear": lambda: ops.norm_linear(x, norm, eps, qkv_weight),
         "linear_add": lambda: ops.linear_add(x, o, r),
-        "qk_norm_rope_store": lambda: ops.qk_norm_rope_store(qkv, qw, kw, cos, sin, eps, *caches, many.slots, o),
+        "qk_norm_rope_store": lambda: ops.qk_norm_rope_store(qkv, qw, kw, cos, sin, eps, *caches, many.slots),
         "paged_attention, decode": lambda: ops.paged_attention(q[:1], *caches, one),
         "paged_attention, prefill": lambda: ops.paged_attention(q, *caches, many),
         "segment_attention, equal": lambda: ops.segment_attention(*picture, bounds["equal"], 32),

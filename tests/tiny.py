@@ -204,7 +204,7 @@ class ContiguousKV:
         self.cos, self.sin = self.rotary(positions)
         return self
 
-    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, ahead: Tensor) -> Tensor:
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor) -> Tensor:
         eps, heads = self.text.rms_norm_eps, self.text.num_key_value_heads
         q, k, v = reference.qk_norm_rope(qkv, q_weight, k_weight, self.cos, self.sin, eps, heads)
         if index in self.stored:

@@ -9,7 +9,7 @@ import pytest
 from saccade.cache.blocks import BLOCK, BlockLedger, chain_keys
 from saccade.cache.features import FeatureLedger, salted
 from saccade.engine.plan import Event, Limits, SequenceRequest, StepOutput, StepPlan, Visual
-from saccade.engine.scheduler import Scheduler
+from saccade.engine.scheduler import WORTH_WAITING, Scheduler
 from saccade.errors import ContextLengthError, RequestError
 
 STOP = 9
@@ -64,7 +64,7 @@ def idle(this: Scheduler) -> bool:
     this.blocks.check()
     this.encoder.features.check()
     pins = [pins for _, pins in this.encoder.features.entries().values()]
-    return not (this.blocks.num_used or this.num_running or this.num_waiting or any(pins))
+    return not (this.blocks.num_used or this.blocks.num_expected or this.num_running or this.num_waiting or any(pins))
 
 
 # --- tokens catch up ---
@@ -252,6 +252,35 @@ def test_a_prefix_is_found_again_but_never_the_whole_prompt() -> None:
         assert len(plan.rows[0].blocks) == 4
     this.submit(request("c", 64, max_tokens=1, salt=b"another tenant"))
     assert step(this)[0].admitted[0].num_cached == 0
+
+
+def test_what_another_is_computing_is_waited_for_if_it_is_much() -> None:
+    this = scheduler(max_rows=64)
+    for name, length in (("a", 200), ("b", 200), ("c", 100)):
+        this.submit(request(name, length, max_tokens=1))
+    assert [a.id for a in step(this)[0].admitted] == ["a", "c"]  # c has six blocks in common: too few to wait for
+    planned: dict[str, int] = {}
+    while "b" not in planned:
+        plan, _ = step(this)
+        planned |= {a.id: a.num_cached for a in plan.admitted}
+    assert planned["b"] >= 200 - (WORTH_WAITING + 1) * BLOCK
+    while this.num_running:
+        step(this)
+    assert idle(this)
+
+
+def test_who_waits_for_what_another_computes_goes_on_when_that_one_leaves() -> None:
+    this = scheduler(max_rows=64)
+    for name in ("a", "b", "c"):
+        this.submit(request(name, 200))
+    step(this)
+    this.abort("a")
+    plan, _ = step(this)
+    assert [(a.id, a.num_cached) for a in plan.admitted] == [("b", 64)]
+    assert lengths(plan) == {"b": 64}
+    for name in ("b", "c"):
+        this.abort(name)
+    assert idle(this)
 
 
 @pytest.mark.parametrize(("turn", "cached"), [("cat", 32), ("dog", 0)])

@@ -69,9 +69,8 @@ def build_all(chip: int) -> None:
         tile = attention.PREFILL
         prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
         build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)
-        for each, warps, lines in ((1, 1, 163840), (16, 4, 0)):
-            shapes = {"HQ": heads, "HK": 8, "D": 128, "HEADS": each, "LINES": lines, "THREADS": 32 * warps}
-            build(pointwise._norm_rope_store, chip, warps, 3, **shapes)
+        for each, warps in ((1, 1), (16, 4)):
+            build(pointwise._norm_rope_store, chip, warps, 3, HQ=heads, HK=8, D=128, HEADS=each)
     for width in (2048, 2560):
         for centre in (False, True):
             build(pointwise._norm_row, chip, 4, 3, E=width, BLOCK=4096, ADD=True, CENTRE=centre)

@@ -17,7 +17,7 @@ def test_norm_and_rotation_reach_queries_and_caches() -> None:
     for cache, twin in zip(caches, expected, strict=True):
         twin.copy_(cache)
     slots = torch.tensor([5, 15, 4])
-    out = fused.qk_norm_rope_store(qkv, qw, kw, cos, sin, 1e-6, *caches, slots, qkv)
+    out = fused.qk_norm_rope_store(qkv, qw, kw, cos, sin, 1e-6, *caches, slots)
     q, k, v = reference.qk_norm_rope(qkv, qw, kw, cos, sin, 1e-6, 2)
     paged.store_kv(k, v, *expected, slots)
     torch.testing.assert_close(out, q)

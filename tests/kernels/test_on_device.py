@@ -94,8 +94,8 @@ def test_norm_rotation_and_storing(ops: Ops, rows: int, shape: tuple[int, ...], 
     caches = [draw(rows // BLOCK + 3, BLOCK, kv_heads, 128, dtype=dtype) for _ in range(2)]
     wide = [cache.float() for cache in caches]
     slots = torch.randperm((rows // BLOCK + 2) * BLOCK, device=DEVICE)[:rows] + BLOCK
-    q = ops.qk_norm_rope_store(qkv, *weights, *tables, EPS, *caches, slots, qkv)
-    agree(q, fused.qk_norm_rope_store(qkv.float(), *weights.float(), *tables.float(), EPS, *wide, slots, qkv))
+    q = ops.qk_norm_rope_store(qkv, *weights, *tables, EPS, *caches, slots)
+    agree(q, fused.qk_norm_rope_store(qkv.float(), *weights.float(), *tables.float(), EPS, *wide, slots))
     agree(caches[0], wide[0])
     assert torch.equal(caches[1].float(), wide[1])
 
@@ -155,8 +155,7 @@ def test_a_graph_may_be_replayed_with_other_lengths(ops: Ops, dtype: torch.dtype
     weights, tables = draw(2, 128, dtype=dtype), draw(2, 4, 128, dtype=dtype)
 
     def layer() -> Tensor:
-        rows = ops.norm_linear(x, norm, EPS, qkv)
-        q = ops.qk_norm_rope_store(rows, *weights, *tables, EPS, *caches, batch.slots, o)
+        q = ops.qk_norm_rope_store(ops.norm_linear(x, norm, EPS, qkv), *weights, *tables, EPS, *caches, batch.slots)
         return ops.linear_add(ops.paged_attention(q, *caches, batch).flatten(1), o, x.clone())
 
     layer()

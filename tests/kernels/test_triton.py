@@ -95,8 +95,8 @@ def test_qk_norm_rope_store(heads: tuple[int, int], dtype: torch.dtype) -> None:
     caches = [draw(5, BLOCK, heads[1], 16, dtype=dtype) for _ in range(2)]
     expected = [cache.clone() for cache in caches]
     slots = torch.tensor([17, 4, 6], device=DEVICE)
-    twin = fused.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *expected, slots, weights)
-    agree(pointwise.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *caches, slots, weights), twin)
+    twin = fused.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *expected, slots)
+    agree(pointwise.qk_norm_rope_store(qkv, *weights.unbind(), cos, sin, 1e-6, *caches, slots), twin)
     agree(caches[0], expected[0])
     assert torch.equal(caches[1], expected[1])
 

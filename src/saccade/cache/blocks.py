@@ -13,7 +13,7 @@ reads. A hit may end inside a picture, since the key says which of its rows the 
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -99,6 +99,7 @@ class BlockLedger:
         """Published and without references, least recently used first."""
         self._by_key: dict[bytes, int] = {}
         self._keys: dict[int, bytes] = {}
+        self._expected: Counter[bytes] = Counter()
 
     @property
     def available(self) -> int:
@@ -158,6 +159,27 @@ class BlockLedger:
             self._by_key[key] = block
             self._keys[block] = key
 
+    @property
+    def num_expected(self) -> int:
+        """Keys that somebody is about to publish."""
+        return len(self._expected)
+
+    def expect(self, keys: Iterable[bytes]) -> None:
+        """Somebody is about to compute and publish these."""
+        if self._prefix_cache:
+            self._expected.update(keys)
+
+    def expect_no_more(self, keys: Iterable[bytes]) -> None:
+        """They are published, or will not be by whoever said so; each key as often as it was expected."""
+        for key in keys if self._prefix_cache else ():
+            self._expected[key] -= 1
+            if not self._expected[key]:
+                del self._expected[key]
+
+    def expects(self, keys: Sequence[bytes]) -> bool:
+        """Whether all of them are about to be published."""
+        return all(key in self._expected for key in keys)
+
     def forget(self, keys: Iterable[bytes]) -> None:
         """Let nobody find these blocks any more: what is in them is doubtful. Who holds one goes on."""
         for key in keys:
@@ -177,6 +199,7 @@ class BlockLedger:
         assert len(set(self._free)) == len(self._free), "a block is free twice"
         assert not any(self._references[b] or b in self._keys for b in self._free), "a free block is held or published"
         assert not any(self._references[b] or b not in self._keys for b in self._cached), "cached: held or unpublished"
+        assert all(count > 0 for count in self._expected.values()), "expected less than never"
         assert self._keys == {block: key for key, block in self._by_key.items()}, "keys and blocks disagree"
 
     def held(self) -> dict[int, int]:

@@ -24,9 +24,9 @@ class PagedAttention:
         self._keys, self._values, self._batch = keys, values, batch
         self._cos, self._sin = cos, sin
 
-    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, ahead: Tensor, /) -> Tensor:
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
         keys, values, batch = self._keys[index], self._values[index], self._batch
         q = self._ops.qk_norm_rope_store(
-            qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots, ahead
+            qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots
         )
         return self._ops.paged_attention(q, keys, values, batch)

@@ -14,7 +14,8 @@ Order and fairness
 - Of the prompt rows of a step, half go to the oldest prompt that can go on, the rest to those with the least left. So a
   prompt is done after at most 2 / budget steps for each row of its own and of older prompts, whatever arrives later
   (time for pictures not counted), and a short one passes a huge one at once.
-- A request that waits for blocks is passed by at most `max_passes` later ones.
+- A request that waits for blocks is passed by at most `max_passes` later ones. So is one that waits because another is
+  computing its next `WORTH_WAITING` blocks: a hundred questions about one new picture compute it once.
 - When blocks run out in the middle of an answer, the latest sequence gives all of its own back and is computed again
   later; the oldest is never chosen, so that somebody always finishes.
 """
@@ -24,7 +25,6 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 
 from saccade.cache.blocks import BLOCK, BlockLedger
@@ -43,22 +43,13 @@ from saccade.engine.plan import (
     StepOutput,
     StepPlan,
 )
-from saccade.engine.state import SequenceState
+from saccade.engine.state import SequenceState, UnderWay
 from saccade.errors import ContextLengthError, RequestError
 from saccade.types import FinishReason
 
 ORDER, ROWS_LEFT = attrgetter("order"), attrgetter("left")
-
-
-@dataclass(frozen=True, slots=True)
-class _UnderWay:
-    """A plan whose output has not come back."""
-
-    step: int
-    rows: tuple[Rows, ...]
-    sequences: tuple[tuple[SequenceState, int], ...]
-    """Of each of `rows`: the sequence and its admission."""
-    finished_jobs: tuple[int, ...]
+WORTH_WAITING = 8
+"""Blocks: for fewer of them that another is computing nobody waits."""
 
 
 class Scheduler:
@@ -76,7 +67,7 @@ class Scheduler:
         self._waiting: list[SequenceState] = []
         self._running: list[SequenceState] = []
         """Both in order of arrival."""
-        self._under_way: deque[_UnderWay] = deque()
+        self._under_way: deque[UnderWay] = deque()
         self._left: list[Left] = []
         self._free_slots = list(range(limits.max_running - 1, -1, -1))
         self._step = 0
@@ -172,7 +163,7 @@ class Scheduler:
             asks=self.encoder.take_asks(),
         )
         self._left.clear()
-        self._under_way.append(_UnderWay(self._step, plan.rows, tuple(planned), finished))
+        self._under_way.append(UnderWay(self._step, plan.rows, tuple(planned), finished))
         return plan
 
     def _plan_streams(self, rows: list[Rows], planned: list[tuple[SequenceState, int]]) -> None:
@@ -227,18 +218,25 @@ class Scheduler:
                 break
             length = len(sequence.tokens)
             # The last token is computed in any case: its logits give the next one.
-            shared = self.blocks.match(sequence.block_keys[: (length - 1) // BLOCK])
+            keys = sequence.block_keys[: (length - 1) // BLOCK]
+            shared = self.blocks.match(keys)
+            ahead = keys[len(shared) : len(shared) + WORTH_WAITING]
             fresh = -(-length // BLOCK) - len(shared)
-            if not self.blocks.can_take(shared, fresh + headroom):
-                if sequence.passes >= self.limits.max_passes:
+            may_wait = sequence.passes < self.limits.max_passes
+            is_coming = may_wait and len(ahead) == WORTH_WAITING and self.blocks.expects(ahead)
+            if is_coming or not self.blocks.can_take(shared, fresh + headroom):
+                if not may_wait:
                     break
                 blocked.append(sequence)
+                state = None if is_coming else state  # it comes with a commit
                 continue
             for passed in blocked:
                 passed.passes += 1
             self._waiting.remove(sequence)
             insort(self._running, sequence, key=ORDER)
             sequence.restart(self._free_slots.pop(), self.blocks.take(shared, fresh), len(shared))
+            sequence.promised = len(keys)
+            self.blocks.expect(keys[len(shared) :])
             generated = tuple(sequence.tokens[len(sequence.request.ids) :])
             admitted.append(Admitted(sequence.request.id, sequence.slot, generated, sequence.planned))
             if any(s.passes >= self.limits.max_passes for s in blocked):
@@ -324,6 +322,7 @@ class Scheduler:
 
     def _publish(self, sequence: SequenceState, full: int) -> None:
         """Let others find the blocks that have become full."""
+        self.blocks.expect_no_more(sequence.block_keys[sequence.published : min(full, sequence.promised)])
         for index in range(sequence.published, full):
             self.blocks.publish(sequence.blocks[index], sequence.key_of_block(index))
         sequence.published = full
@@ -339,13 +338,13 @@ class Scheduler:
             self._end(sequence)
         return Event(sequence.request.id, token, finish, None, sample)
 
-    def _asked_for(self, name: str, record: _UnderWay) -> SequenceState | None:
+    def _asked_for(self, name: str, record: UnderWay) -> SequenceState | None:
         """The sequence of this name, if what came of its rows in this step still counts."""
         sequence = self._sequences.get(name)
         mine = any(s is sequence for s, _ in record.sequences)
         return sequence if sequence and mine and record.step > sequence.void else None
 
-    def _fail(self, name: str, message: str, record: _UnderWay, events: list[Event], *, is_sound: bool = False) -> None:
+    def _fail(self, name: str, message: str, record: UnderWay, events: list[Event], *, is_sound: bool = False) -> None:
         """A sequence of this step ends; nobody will find what it computed or read, unless its numbers are sound."""
         sequence = self._asked_for(name, record)
         if sequence is None:
@@ -357,7 +356,7 @@ class Scheduler:
             self.encoder.distrust(sequence)
         events.append(Event(name, None, "error", message, -1))
 
-    def _fail_job(self, job: int, message: str, record: _UnderWay, events: list[Event]) -> None:
+    def _fail_job(self, job: int, message: str, record: UnderWay, events: list[Event]) -> None:
         """Pictures could not be encoded: whoever has computed rows without them starts again, the one to blame ends."""
         keys, culprit = self.encoder.fail(job, self._running)
         for step in (record, *self._under_way) if keys else ():
@@ -393,6 +392,7 @@ class Scheduler:
         """Off the device: blocks, slot and pins are free for the next plan."""
         self._running.remove(sequence)
         self.encoder.release(sequence)
+        self.blocks.expect_no_more(sequence.block_keys[sequence.published : sequence.promised])
         self.blocks.release(sequence.blocks)
         self._left.append(Left(sequence.request.id, sequence.slot))
         self._free_slots.append(sequence.slot)

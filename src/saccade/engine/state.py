@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from saccade.cache.blocks import BLOCK, MediaRows, next_key, root_key, rows_in_block
-from saccade.engine.plan import SequenceRequest, Visual
+from saccade.engine.plan import Rows, SequenceRequest, Visual
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +53,8 @@ class SequenceState:
     """Blocks of the table that the runner knows."""
     published: int = 0
     """Blocks of the table that others can find, or that came from others."""
+    promised: int = 0
+    """Blocks of the table up to which others are told to expect them."""
     consumed: int = 0
     """Visuals whose rows are all planned."""
     ready: int = 0
@@ -115,3 +117,14 @@ class SequenceState:
             key = next_key(parent, self.tokens[first : first + BLOCK], rows_in_block(media, 0, first))
             self.block_keys.append(key)
         return self.block_keys[index]
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A plan whose output has not come back."""
+
+    step: int
+    rows: tuple[Rows, ...]
+    sequences: tuple[tuple[SequenceState, int], ...]
+    """Of each of `rows`: the sequence and its admission."""
+    finished_jobs: tuple[int, ...]

@@ -28,13 +28,8 @@ def qk_norm_rope_store(
     k_cache: Tensor,
     v_cache: Tensor,
     slots: Tensor,
-    ahead: Tensor,
 ) -> Tensor:
-    """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D] by qk_norm_rope; keys and values go to their slots in the caches.
-
-    `ahead` is the weight that is read next, behind the attention: a device may fetch it meanwhile. Nothing depends on
-    what is in it.
-    """
+    """qkv [N, (Hq + 2 Hk) D] -> q [N, Hq, D] by qk_norm_rope; keys and values go to their slots in the caches."""
     num_kv_heads, width = k_cache.shape[2:]
     rows = qkv.view(qkv.shape[0], -1, width)
     heads = rows.shape[1] - 2 * num_kv_heads, num_kv_heads

@@ -21,9 +21,7 @@ class Ops:
     norm_linear: Callable[[Tensor, Tensor, float, Tensor], Tensor]
     norm_gate_up: Callable[[Tensor, Tensor, float, Tensor], Tensor]
     linear_add: Callable[[Tensor, Tensor, Tensor], Tensor]
-    qk_norm_rope_store: Callable[
-        [Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor, Tensor], Tensor
-    ]
+    qk_norm_rope_store: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor], Tensor]
     paged_attention: Callable[[Tensor, Tensor, Tensor, AttentionBatch], Tensor]
     add_rows_: Callable[[Tensor, Tensor, Tensor], Tensor]
     experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]

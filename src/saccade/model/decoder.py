@@ -28,8 +28,8 @@ class Attend(Protocol):
     """Attention of one step: norms and rotates the queries and keys of these rows, stores keys and values for layer
     `index`, and returns what each query sees in its own sequence. It knows the angles of the rows."""
 
-    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, ahead: Tensor, /) -> Tensor:
-        """qkv [N, (Hq + 2 Hk) D], weights of the norms [D] -> [N, Hq, D]; `ahead` is the weight that is read next."""
+    def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
+        """qkv [N, (Hq + 2 Hk) D], weights of the norms [D] -> [N, Hq, D]."""
         ...
 
 
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
         """
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            weights = (part(layer, name)["weight"] for name in ("q_norm", "k_norm", "o_proj"))
+            weights = part(layer, "q_norm")["weight"], part(layer, "k_norm")["weight"]
             x = layer.finish(x, attend(i, layer.qkv(x), *weights))
             if deepstack is not None and rows is not None and i < deepstack.shape[0]:
                 x = self.ops.add_rows_(x, rows, deepstack[i])

@@ -8,7 +8,6 @@ for a launch when N is small. Sums are fp32; a sum of two rows is rounded to the
 """
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -16,9 +15,6 @@ from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import power_of_2
 
 FEW_ROWS = 64
-AHEAD_ROWS = 8
-"""Rows up to which the next weight is brought nearer while they attend."""
-SHARES = 8
 """Up to so many rows, programs of one head each all run at once."""
 
 
@@ -81,27 +77,11 @@ def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, ep
     return _norm(x, residual, weight, bias, eps)
 
 
-@triton.jit
-def _bring(ahead, program, programs, LINES: tl.constexpr, THREADS: tl.constexpr):
-    """Asks for every `programs`-th group of 128-byte lines to be brought to the L2 cache, and waits for none."""
-    thread = tl.arange(0, THREADS)
-    for group in range(program, LINES // THREADS, programs):
-        at = ahead.to(tl.int64) + (group * THREADS + thread).to(tl.int64) * 128
-        tl.inline_asm_elementwise("prefetch.global.L2 [$1]; mov.b32 $0, 0;", "=r,l", [at], tl.int32, False, 1)
-
-
 @kernel()
 def _norm_rope_store(
-    qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, ahead, eps, stride, HQ: tl.constexpr,
-    HK: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, LINES: tl.constexpr, THREADS: tl.constexpr,
+    qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, eps, stride, HQ: tl.constexpr, HK: tl.constexpr,
+    D: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
-    """Programs behind the first of axis 2 only bring LINES lines of `ahead`."""
-    if LINES > 0:  # noqa: SIM102 (a constant, which decides before the rest is compiled)
-        if tl.program_id(2) > 0:
-            one = (tl.program_id(2) - 1) * tl.num_programs(1) + tl.program_id(1)
-            if tl.program_id(0) == 0:
-                _bring(ahead, one, (tl.num_programs(2) - 1) * tl.num_programs(1), LINES, THREADS)
-            return
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     half = tl.arange(0, D // 2)
@@ -143,14 +123,11 @@ def qk_norm_rope_store(
     k_cache: Tensor,
     v_cache: Tensor,
     slots: Tensor,
-    ahead: Tensor,
     *,
     heads: int | None = None,
-    shares: int | None = None,
 ) -> Tensor:
     """See `fused.qk_norm_rope_store`; head width a power of 2; `heads` heads of a row go to one program: one where the
-    rows are few, which then are done sooner, 16 where launching programs is what counts. With few rows the memory
-    idles while these attend, so `shares` more programs for each head bring the weight `ahead` to the L2 cache.
+    rows are few, which then are done sooner, 16 where launching programs is what counts.
 
     Bytes: 4 N (Hq + 2 Hk) D + 4 N D in bf16; 1,536 rows, Hq 16, Hk 8: 25.9 MB, 6.0 us; Hq 32: 38.5 MB, 9.0 us. One
     row: a launch.
@@ -161,14 +138,12 @@ def qk_norm_rope_store(
     assert cos.is_contiguous(), "the tables must be in one piece"
     out = qkv.new_empty(len(qkv), num_heads, width)
     heads = heads or (1 if len(qkv) <= FEW_ROWS else 16)
-    warps = max(1, heads * width // 512)
-    shares = (SHARES if len(qkv) <= AHEAD_ROWS and qkv.is_cuda else 0) if shares is None else shares
     _norm_rope_store(
-        (len(qkv), -(-total // heads), 1 + shares),
-        (qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots, ahead),
+        (len(qkv), -(-total // heads), 1),
+        (qkv, q_weight, k_weight, cos, sin, out, k_cache, v_cache, slots),
         (eps, qkv.stride(0)),
-        (num_heads, num_kv_heads, width, heads, ahead.nbytes // 128 if shares else 0, 32 * warps),
-        warps=warps,
+        (num_heads, num_kv_heads, width, heads),
+        warps=max(1, heads * width // 512),
     )
     return out
 
