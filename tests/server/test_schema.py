@@ -113,7 +113,6 @@ def test_neutral_values_change_nothing(name: str, value: Any) -> None:
         ("n", 2),
         ("n", True),
         ("n", "1"),
-        ("response_format", {"type": "json_object"}),
         ("modalities", ["text", "audio"]),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),

@@ -25,7 +25,6 @@ IGNORED: Ignored = (
 
 NEUTRAL: Neutral = (
     ("n", (1,)),
-    ("response_format", ({"type": "text"},)),
     ("modalities", (["text"],)),
     ("functions", ([],)),
     ("function_call", ("none", "auto")),

@@ -9,7 +9,7 @@ from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
 from saccade.server.schema import ChatBody, TokenizeBody
-from saccade.types import EngineStats
+from saccade.types import GRAMMAR_CHARACTERS, EngineStats
 
 
 def reference() -> str:
@@ -19,6 +19,9 @@ def reference() -> str:
         ignored="\n".join(f"| `{name}` | {why} |" for name, why in IGNORED),
         neutral="\n".join(f"| `{name}` | {_listed(values)} |" for name, values in NEUTRAL),
         tokenize="\n".join(f"| `{name}` | {field.description} |" for name, field in TokenizeBody.model_fields.items()),
+        schema=GRAMMAR_CHARACTERS["json_schema"],
+        lark=GRAMMAR_CHARACTERS["lark"],
+        regex=GRAMMAR_CHARACTERS["regex"],
         low=f"{DETAIL_PIXELS['low']:,}",
         original=f"{DETAIL_PIXELS['original']:,}",
         frames=MAX_FRAMES,
@@ -71,8 +74,8 @@ Types are exact: `"1"` is no number and `1` is no truth value. `null` is the sam
 {honoured}
 
 Unset `temperature`, `top_p`, `top_k`, `min_p` and `repetition_penalty` are those of the checkpoint's
-`generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens` and `ignore_eos` are not OpenAI's; its
-Python client sends them in `extra_body`.
+`generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos`, `thinking_budget` and
+`repetition_guard` are not OpenAI's; its Python client sends them in `extra_body`.
 
 | Accepted and ignored | Why it cannot matter |
 |---|---|
@@ -86,11 +89,39 @@ These are not supported. They are accepted with a value that asks for nothing, a
 
 Every field that is in none of these tables is refused as unknown, so that a typing error never passes unnoticed.
 
+## What an answer must be
+
+`response_format` holds the answer to a form: at every step only tokens that can still lead to it may be chosen, and the
+answer ends where it is complete. Only `max_tokens` (`finish_reason` "length") and `stop` cut it short. The model is not
+told of the form: say in the prompt what each field is for. Of a model that thinks, the answer behind its thoughts is
+meant.
+
+| `response_format` | The answer |
+|---|---|
+| `{{"type": "text"}}` | Any text |
+| `{{"type": "json_object"}}` | Some JSON object |
+| `{{"type": "json_schema", "json_schema": {{"name": "n", "schema": {{...}}}}}}` | JSON that the schema allows, with \
+`strict` and without |
+| `{{"type": "regex", "regex": "..."}}` | A text that the expression matches as a whole; without look-around and \
+back-references. Not OpenAI's |
+| `{{"type": "grammar", "grammar": "start: ..."}}` | A text of a grammar in \
+[llguidance's dialect of Lark](https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md). Not OpenAI's |
+
+Of JSON schema, `$ref` within the schema, `anyOf`, `allOf`, `enum`, `const`, `pattern`, `format` and limits of numbers,
+strings and lists are honoured, and `oneOf` as `anyOf`; a keyword that is not is refused.
+
+A form that is wrong, impossible, or too large ({schema:,} characters of schema, {lark:,} of grammar, {regex:,} of
+expression) is refused with 400, `param` "response_format" and `code` "invalid_grammar"; one that turns out to allow
+nothing, or to take too much work, in the middle of an answer ends that answer with such an error. Under a form,
+`min_tokens` and `ignore_eos` hold the end back as long as something else is possible, and an answer that
+`repetition_guard` ends has `finish_reason` "length", since it is not complete; otherwise "stop".
+
 ## How a token is chosen
 
 The order is that of vLLM:
 
-1. `logit_bias` is added to the model's logits. Before `min_tokens`, the tokens that end an answer are left out.
+1. What `response_format` forbids is left out. `logit_bias` is added to the model's logits. Before `min_tokens`, the
+   tokens that end an answer are left out.
 2. The logit of a token of the prompt or the answer is divided by `repetition_penalty` if it is positive, and multiplied
    if not. `frequency_penalty`, times its count in the answer, and `presence_penalty` are taken from it.
 3. With `temperature` 0 the likeliest token is chosen. Otherwise the logits are divided by it.

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from saccade.errors import RequestError
 from saccade.server.fields import without_idle_fields
+from saccade.server.formats import FormatWire, grammar_of
 from saccade.server.messages import AnyMessage, conversation
 from saccade.server.tools import MAX_TOOLS, ToolChoiceWire, ToolWire, tools_of
 from saccade.server.validate import Wire, json_object, validated
@@ -79,6 +80,22 @@ class ChatBody(Wire):
         "name, or `allowed_tools`.",
     )
     parallel_tool_calls: bool | None = Field(None, description="`false`: the answer ends after its first call.")
+    response_format: FormatWire | None = Field(
+        None, description="What the answer must be: JSON, JSON of a schema, or a text of a grammar; see below."
+    )
+    thinking_budget: int | None = Field(
+        None,
+        ge=0,
+        description="Of a model that thinks: after this many tokens its thoughts are closed and it answers. Less where "
+        "`max_tokens` would leave no room for the answer.",
+    )
+    repetition_guard: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="The answer ends when it says the same line or box, or the same few in turn, this many times in a "
+        "row.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +182,9 @@ def _sampling(chat: ChatBody) -> SamplingParams:
         ignore_eos=bool(chat.ignore_eos),
         stop=tuple(chat.stop or ()),
         logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+        grammar=grammar_of(chat.response_format),
+        thinking_budget=chat.thinking_budget,
+        repetition_guard=chat.repetition_guard,
     )
 
 

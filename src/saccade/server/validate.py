@@ -23,7 +23,7 @@ MAX_PATH = 120
 
 LISTS_OF_KINDS = ("content", "input", "output")
 ROLES = ("system", "developer", "user", "assistant", "tool")
-KINDS = ("tool_choice", "format", "source")
+KINDS = ("tool_choice", "format", "source", "response_format")
 """Fields whose entries, or which themselves, are one of several kinds: the validator names the kind after them."""
 
 _WORDS = {

@@ -34,9 +34,10 @@ from saccade.types.nouns import (
     Usage,
     VisionLevel,
 )
-from saccade.types.sampling import Grammar, SamplingParams
+from saccade.types.sampling import GRAMMAR_CHARACTERS, Grammar, SamplingParams
 
 __all__ = [
+    "GRAMMAR_CHARACTERS",
     "VISION_LEVELS",
     "Blob",
     "CacheHits",

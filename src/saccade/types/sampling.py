@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+GRAMMAR_CHARACTERS = {"json_object": 0, "json_schema": 1 << 17, "regex": 1 << 13, "lark": 1 << 16}
+"""The longest text of a grammar of each kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
