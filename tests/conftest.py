@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-steps", type=int, default=1_000_000, help="steps of the scheduler's simulator")
     parser.addoption("--urls", type=int, default=5000, help="generated URLs that may reach nothing private")
     parser.addoption("--kills", type=int, default=2, help="times in a row that the engine of a server is killed")
+    parser.addoption("--grammar-seeds", type=int, default=3, help="answers under each schema in each way to sample")
     parser.addoption("--sim-seed", type=int, default=0, help="seed of the simulator's first episode")
 
 
