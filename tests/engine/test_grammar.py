@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -81,6 +84,42 @@ def test_special_tokens_are_named_in_brackets_and_not_made_by_text(grammars: Gra
 
 def test_an_id_without_a_meaning_is_never_allowed(grammars: Grammars) -> None:
     assert 258 not in allowed(grammars.compile(Grammar("regex", "(?s:.)*")).follow())
+
+
+def released() -> Vocabulary:
+    """Bytes in another order than their own, and pieces of several."""
+    rng = random.Random(0)
+    pieces = ['{"', '":', '", "', "true", "fal", "wh", "what", "at", "\n  ", "12", "3,", "}}", "]}"]
+    tokens = [bytes([byte]) for byte in range(256)] + [piece.encode() for piece in pieces] + ["北".encode()[:2]]
+    rng.shuffle(tokens)
+    return Vocabulary((b"<|im_end|>", *tokens), (0,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pattern"),
+    [
+        (schema(nested(2, {"enum": ["what", "北", 123]})), None),
+        (schema({"const": "what"}), None),
+        (Grammar("regex", "(what|when)12"), "(what|when)12"),
+        (Grammar("lark", 'start: "what" /[北x]/ "true"'), "what[北x]true"),
+        (Grammar("lark", '%llguidance {"no_forcing": false}\nstart: "what" /[北x]/ "true"'), "what[北x]true"),
+    ],
+)
+def test_nothing_that_is_allowed_leads_nowhere(grammar: Grammar, pattern: str | None) -> None:
+    """Whatever ids a vocabulary gives its bytes, a walk through the masks comes to an end of the grammar."""
+    vocabulary = released()
+    compiled, used = Grammars(vocabulary).compile(grammar), set()
+    for seed in range(100):
+        rng, matcher, told = random.Random(seed), compiled.follow(), b""
+        while (id := rng.choice(sorted(allowed(matcher)))) != 0:
+            told += vocabulary.tokens[id]
+            used.add(len(vocabulary.tokens[id]))
+            matcher.push(id)
+        if pattern:
+            assert re.fullmatch(pattern, told.decode())
+        else:
+            jsonschema.validate(json.loads(told), json.loads(grammar.text))
+    assert len(used) > 1
 
 
 REFUSED = {

@@ -10,6 +10,7 @@ work, all of which are refusals that name the field; deep recursion has the stac
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,9 @@ WHITESPACE = r"\x20?|\n\x20{0,32}"
 """Between the tokens of JSON: a model that may write any amount of it may never come to an end."""
 OPTIONS: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": True}
 """Keywords of a schema that are not enforced are refused; oneOf is taken as anyOf."""
+NOT_FORCED = '%llguidance {"no_forcing": true}'
+"""Every token that may lead on is allowed. Otherwise where only one text can follow, only the tokens that the tokenizer
+would make of it were, and the engine has no tokenizer."""
 LIMITS: dict[str, Any] = {
     "max_items_in_row": 1000,
     "initial_lexer_fuel": 1_000_000,
@@ -158,15 +162,17 @@ def deep_pool(num_threads: int, name: str) -> ThreadPoolExecutor:
 
 
 def _source(grammar: Grammar) -> str:
-    """In llguidance's own form. Raises ValueError."""
+    """In llguidance's dialect of Lark. Raises ValueError."""
     matcher = llguidance.LLMatcher
-    if grammar.kind == "json_object":
-        return matcher.grammar_from_json_schema('{"type": "object"}', overrides=OPTIONS)
-    if grammar.kind == "json_schema":
-        return matcher.grammar_from_json_schema(grammar.text, overrides=OPTIONS)
-    if grammar.kind == "regex":
-        return matcher.grammar_from_regex(grammar.text)
-    return matcher.grammar_from_lark(grammar.text)
+    if grammar.kind == "lark":
+        text = grammar.text
+    elif grammar.kind == "regex":
+        text = json.loads(matcher.grammar_from_regex(grammar.text))["grammars"][0]["lark_grammar"]
+    else:
+        schema = grammar.text if grammar.kind == "json_schema" else '{"type": "object"}'
+        told = json.loads(matcher.grammar_from_json_schema(schema, overrides=OPTIONS))
+        text = f"start: %json {json.dumps(told['grammars'][0]['json_schema'])}"
+    return matcher.grammar_from_lark(f"{text}\n{NOT_FORCED}")
 
 
 def _mask(matcher: llguidance.LLMatcher) -> Mask:
@@ -176,8 +182,7 @@ def _mask(matcher: llguidance.LLMatcher) -> Mask:
 
 
 class _Words:
-    """The vocabulary as llguidance wants to be told of it. It never asks for tokens of a text: what it forces byte by
-    byte is not used here."""
+    """The vocabulary as llguidance wants to be told of it."""
 
     bos_token_id = None
 
@@ -185,9 +190,11 @@ class _Words:
         self.tokens = list(vocabulary.tokens)
         self.special_token_ids = list(vocabulary.special_ids)
         self.eos_token_id = vocabulary.stop_ids[0]
+        self._of_byte = {token[0]: id for id, token in enumerate(vocabulary.tokens) if len(token) == 1}
 
     def __call__(self, text: bytes) -> list[int]:
-        return list(text)
+        """Tokens of a text; any will do, see NOT_FORCED."""
+        return [self._of_byte[byte] for byte in text if byte in self._of_byte]
 
 
 def _prepared(vocabulary: Vocabulary) -> llguidance.LLTokenizer | None:
