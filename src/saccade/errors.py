@@ -3,6 +3,7 @@
     SaccadeError                     500  server_error
     |-- RequestError                 400  invalid_request_error     the caller can mend it
     |   |-- MediaError               400  ... code "invalid_media"  a picture or video that cannot be used
+    |   |   `-- MediaTooLargeError   413  ... the same code      a file of more bytes than are taken
     |   |-- ContextLengthError       400  ... code "context_length_exceeded"
     |   |-- AuthError                401  ... code "invalid_api_key"
     |   |-- ForbiddenError           403  permission_error
@@ -59,6 +60,12 @@ class MediaError(RequestError):
     """A picture or a video that cannot be fetched, decoded or used."""
 
     default_code = "invalid_media"
+
+
+class MediaTooLargeError(MediaError):
+    """A picture or video file of more bytes than the server takes."""
+
+    status = 413
 
 
 class ContextLengthError(RequestError):

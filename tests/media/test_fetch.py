@@ -84,6 +84,7 @@ def test_size_limit_is_exact_and_named() -> None:
         assert fetch(**source, max_file_bytes=len(DATA)).data == DATA  # type: ignore[arg-type]
         error = refusal(**source, max_file_bytes=len(DATA) - 1)  # type: ignore[arg-type]
         assert "1,279 bytes (--max-file-bytes)" in error.message
+        assert error.status == 413
 
 
 def test_motion_jpeg_and_lists_are_counted_first(monkeypatch: pytest.MonkeyPatch) -> None:

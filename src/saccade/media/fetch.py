@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import pybase64
 from blake3 import blake3
 
-from saccade.errors import MediaError
+from saccade.errors import MediaError, MediaTooLargeError
 from saccade.media.files import read_below
 from saccade.media.limits import MediaLimits
 from saccade.media.remote import Remote
@@ -143,7 +143,7 @@ class Fetcher:
     def _too_large(self, ref: MediaRef) -> MediaError:
         noun = "picture" if ref.kind == "image" else "video"
         limit = f"{self._limits.max_file_bytes:,} bytes (--max-file-bytes)"
-        return MediaError(f"The file of this {noun} is larger than {limit}.", param=ref.param)
+        return MediaTooLargeError(f"The file of this {noun} is larger than {limit}.", param=ref.param)
 
 
 def _is_remote(source: str | bytes | None) -> bool:
