@@ -4,7 +4,7 @@ PORT   ?= 8000
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint fix bench help clean
+.PHONY: run test lint fix bench doctor help clean
 .DEFAULT_GOAL := help
 
 run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
@@ -27,6 +27,9 @@ fix: .venv/.dev  ## mend what ruff can mend
 
 bench: .venv/.run  ## measure a server with the demo model: first token, gaps, throughput
 	$(BIN)/saccade bench --quick
+
+doctor: .venv/.run  ## look whether this machine can serve, and how to mend what is wrong
+	@$(BIN)/saccade doctor
 
 clean:  ## remove the virtual environment
 	rm -rf .venv
