@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from saccade import terminal
-from saccade.commands import check
+from saccade.commands import check, completion
 from saccade.commands.demo import demo
 from saccade.errors import SaccadeError, SettingsError
 from saccade.flags import engine_options, with_settings
@@ -190,6 +190,7 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
 
 app.command()(check.doctor)
 app.command()(check.estimate)
+app.command()(completion.completion)
 
 _OWN_SERVER = [
     name for name in Settings.model_fields if name not in ("host", "port", "api_key", "api_key_file", "insecure")
