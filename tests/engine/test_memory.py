@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from saccade.engine.footprint import (
     divide,
     feature_bytes_per_token,
 )
+from saccade.engine.host import main_memory
 from saccade.engine.memory import plan_memory, widths
 from saccade.engine.options import EngineOptions
 from saccade.errors import SettingsError
@@ -84,3 +86,33 @@ def test_before_and_after_the_load_the_plan_is_the_same(model: Qwen3VL) -> None:
     loaded = replace(GPU, free=GPU.free - weights)
     after = divide(config, Widths.of("float32"), weights, loaded, SMALL, max_context=99, max_running=9)
     assert before_load(config, "float32", GPU, replace(SMALL, max_context=99, max_running=9)) == after
+
+
+def _host(root: Path, **files: str) -> DeviceMemory:
+    for name, content in {"proc/meminfo": "MemTotal:  9 kB\nMemAvailable:    2000000 kB\n", **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return main_memory(root)
+
+
+def test_main_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
+    alone = _host(tmp_path / "a")
+    assert alone.free == 2_000_000 * 1024
+    group = "sys/fs/cgroup/memory"
+    for name, files in {
+        "v2": {
+            f"{group}.max": "1000000\n",
+            f"{group}.current": "700000\n",
+            f"{group}.stat": "anon 5\ninactive_file 100\n",
+        },
+        "v1": {
+            f"{group}/memory.limit_in_bytes": "1000000",
+            f"{group}/memory.usage_in_bytes": "700000",
+            f"{group}/memory.stat": "total_inactive_file 100\n",
+        },
+    }.items():
+        held = _host(tmp_path / name, **files)
+        assert (held.free, held.total) == (300_100, 1_000_000), name
+    assert _host(tmp_path / "b", **{f"{group}.max": "max\n", f"{group}.current": "7\n"}) == alone
+    assert main_memory(tmp_path / "nowhere").free > 0

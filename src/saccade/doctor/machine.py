@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
 from saccade.engine.footprint import DeviceMemory
+from saccade.engine.host import main_memory
 from saccade.errors import CheckpointError, SaccadeError
 from saccade.model.config import ModelConfig
 from saccade.model.headers import broken_files, read_json
@@ -165,10 +166,7 @@ class Machine:
 
     @cached_property
     def main_memory(self) -> DeviceMemory:
-        facts = dict(re.findall(r"^(\w+): +(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE))
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = int(facts["MemAvailable"]) * 1024 if "MemAvailable" in facts else whole // 2
-        return DeviceMemory(free, whole, is_gpu=False)
+        return main_memory()
 
     @cached_property
     def model(self) -> Model:
@@ -332,10 +330,3 @@ def place(path: Path) -> Place:
     except OSError:
         free = 0
     return Place(path, free, os.access(there, os.W_OK | os.X_OK))
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from saccade.engine import footprint
 from saccade.engine.footprint import DeviceMemory, MemoryPlan
+from saccade.engine.host import main_memory
 from saccade.engine.options import EngineOptions
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.size import Widths
@@ -32,23 +30,11 @@ def feature_bytes_per_token(model: Qwen3VL) -> int:
     return footprint.feature_bytes_per_token(model.config, widths(model))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that could be taken now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    facts = Path("/proc/meminfo")
-    if facts.is_file():  # Linux counts what caches would give back
-        for line in facts.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def device_memory(device: torch.device) -> DeviceMemory:
     """As it is now."""
     if device.type == "cuda":
         return DeviceMemory(*torch.cuda.mem_get_info(device), is_gpu=True)
-    return DeviceMemory(free_bytes(device), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), is_gpu=False)
+    return main_memory()
 
 
 def plan_memory(model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int) -> MemoryPlan:
