@@ -12,7 +12,6 @@ import httpx
 import pytest
 from speaker import THINKS_AND_CALLS, Speaker, last
 
-from conftest import Served
 from saccade.errors import EngineError, MediaError
 from saccade.server.anthropic_body import IGNORED, NEUTRAL, MessagesBody, to_chat
 from saccade.server.reference_messages import reference
@@ -33,12 +32,12 @@ def _chat(**body: Any) -> dict[str, Any]:
     return to_chat({"model": "m", "max_tokens": 9, "messages": [USER], **body})[1]
 
 
-def _post(served: Served, **body: Any) -> httpx.Response:
+def _post(served: Any, **body: Any) -> httpx.Response:
     fields = {"model": "echo", "max_tokens": 9, "messages": [USER], **body}
     return httpx.post(f"{served.url}/v1/messages", json=fields)
 
 
-def _events(served: Served, **body: Any) -> list[dict[str, Any]]:
+def _events(served: Any, **body: Any) -> list[dict[str, Any]]:
     blocks = _post(served, stream=True, **body).text.strip().split("\n\n")
     events = []
     for block in blocks:
@@ -124,7 +123,7 @@ def test_every_field_is_in_one_table_and_explained() -> None:
         ({"container": "c"}, "container"),
     ],
 )
-def test_a_refusal_has_their_form_and_names_the_callers_field(echo: Served, body: dict[str, Any], param: str) -> None:
+def test_a_refusal_has_their_form_and_names_the_callers_field(echo: Any, body: dict[str, Any], param: str) -> None:
     told = _post(echo, **body)
     assert told.status_code in (400, 404), told.text
     assert told.json()["type"] == "error"
@@ -132,13 +131,13 @@ def test_a_refusal_has_their_form_and_names_the_callers_field(echo: Served, body
     assert (told.json()["error"]["type"], told.json()["error"]["param"]) == (kind, param)
 
 
-def test_wrong_methods_and_bodies_have_their_form_too(echo: Served) -> None:
+def test_wrong_methods_and_bodies_have_their_form_too(echo: Any) -> None:
     for answer in (httpx.get(f"{echo.url}/v1/messages"), httpx.post(f"{echo.url}/v1/messages", content=b"{")):
         assert answer.status_code in (400, 405)
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_a_picture_that_fails_later_is_named_too(serve: Callable[..., Served]) -> None:
+def test_a_picture_that_fails_later_is_named_too(serve: Callable[..., Any]) -> None:
     class Refuses(Speaker):
         async def generate(self, request: Any) -> Any:
             raise MediaError("No picture.", param=request.media[0].param)
@@ -152,7 +151,7 @@ def test_a_picture_that_fails_later_is_named_too(serve: Callable[..., Served]) -
 # --- what is answered ------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_message(serve: Callable[..., Served]) -> None:
+def test_a_whole_message(serve: Callable[..., Any]) -> None:
     told = _post(serve(Speaker(*THINKS_AND_CALLS)), tools=TOOLS).json()
     thought, said, first, second = told["content"]
     assert (thought["thinking"], said["text"]) == ("Sunny there?", "I look.")
@@ -163,7 +162,7 @@ def test_a_whole_message(serve: Callable[..., Served]) -> None:
     assert (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"]) == (4, 3, 5)
 
 
-def test_the_events_build_the_message(serve: Callable[..., Served]) -> None:
+def test_the_events_build_the_message(serve: Callable[..., Any]) -> None:
     served = serve(Speaker(*THINKS_AND_CALLS))
     events = _events(served)
     whole = _post(served).json()
@@ -191,26 +190,26 @@ def test_the_events_build_the_message(serve: Callable[..., Served]) -> None:
         ({"stop_sequences": ["yo", "lo"]}, "stop_sequence", "lo", "hel"),
     ],
 )
-def test_why_it_ended(echo: Served, body: dict[str, Any], reason: str, sequence: str | None, text: str) -> None:
+def test_why_it_ended(echo: Any, body: dict[str, Any], reason: str, sequence: str | None, text: str) -> None:
     asked = {"max_tokens": 99, "messages": [{"role": "user", "content": "hello you"}], **body}
     told = _post(echo, **asked).json()
     assert (told["stop_reason"], told["stop_sequence"]) == (reason, sequence)
     assert told["content"][0]["text"] == text
 
 
-def test_a_call_that_was_cut_is_told_as_it_is(serve: Callable[..., Served]) -> None:
+def test_a_call_that_was_cut_is_told_as_it_is(serve: Callable[..., Any]) -> None:
     cut = [*THINKS_AND_CALLS[4:6], last("length")]
     (block,) = _post(serve(Speaker(*cut))).json()["content"]
     assert block["input"] == {"INVALID_JSON": '{"city": '}
 
 
-def test_a_stream_that_breaks_off_ends_with_its_error(serve: Callable[..., Served]) -> None:
+def test_a_stream_that_breaks_off_ends_with_its_error(serve: Callable[..., Any]) -> None:
     events = _events(serve(Speaker(Delta("Once"), EngineError("Gone."))))
     assert events[-1]["type"] == "error"
     assert (events[-1]["error"]["type"], events[-1]["error"]["message"]) == ("api_error", "Gone.")
 
 
-def test_tokens_are_counted_without_an_answer(echo: Served) -> None:
+def test_tokens_are_counted_without_an_answer(echo: Any) -> None:
     body = {"model": "echo", "messages": [{"role": "user", "content": "four"}], "system": "two"}
     told = httpx.post(f"{echo.url}/v1/messages/count_tokens", json=body)
     assert told.json() == {"input_tokens": 7}
@@ -218,7 +217,7 @@ def test_tokens_are_counted_without_an_answer(echo: Served) -> None:
     assert wrong.json()["error"]["param"] == "max_tokens"
 
 
-def test_their_own_client(serve: Callable[..., Served]) -> None:
+def test_their_own_client(serve: Callable[..., Any]) -> None:
     url = serve(Speaker(*THINKS_AND_CALLS)).url
     asked: Any = {"model": "echo", "max_tokens": 9, "messages": [USER], "tools": TOOLS}
     with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client:

@@ -11,7 +11,6 @@ import openai
 import pytest
 from speaker import THINKS_AND_CALLS, Speaker, last
 
-from conftest import Served
 from saccade.backends.base import Echo
 from saccade.errors import EngineError, MediaError
 from saccade.server.reference_responses import reference
@@ -23,7 +22,7 @@ TOOLS = [{"type": "function", "name": "weather", "parameters": {"type": "object"
 
 
 @pytest.fixture
-def ask(serve: Callable[..., Served]) -> Iterator[Callable[..., Any]]:
+def ask(serve: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """`ask(backend, **body)`: what the client makes of it."""
     clients = []
 
@@ -140,7 +139,7 @@ def test_every_field_is_in_one_table_and_explained() -> None:
         ({"model": "other"}, "model"),
     ],
 )
-def test_a_refusal_names_the_callers_field(echo: Served, body: dict[str, Any], param: str) -> None:
+def test_a_refusal_names_the_callers_field(echo: Any, body: dict[str, Any], param: str) -> None:
     answer = httpx.post(f"{echo.url}/v1/responses", json={"input": "x", **body})
     assert answer.status_code in (400, 404), answer.text
     error = answer.json()["error"]
@@ -148,7 +147,7 @@ def test_a_refusal_names_the_callers_field(echo: Served, body: dict[str, Any], p
     assert "messages[" not in error["message"]
 
 
-def test_a_picture_that_fails_later_is_named_too(serve: Callable[..., Served]) -> None:
+def test_a_picture_that_fails_later_is_named_too(serve: Callable[..., Any]) -> None:
     class Refuses(Speaker):
         async def generate(self, request: Any) -> Any:
             raise MediaError("No picture.", param=request.media[0].param)
