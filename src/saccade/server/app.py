@@ -24,6 +24,7 @@ from saccade.server.gate import INTERNAL, Gate
 from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
+from saccade.server.openapi import openapi_routes
 from saccade.server.responses import responses_routes
 from saccade.server.tokenize import tokenize_routes
 
@@ -63,6 +64,7 @@ def create_app(
     app.include_router(messages_routes(backend, gate))
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend, gate))
+    app.include_router(openapi_routes(card.id))
     created = int(time.time())
 
     @app.get("/v1/models")

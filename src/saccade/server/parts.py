@@ -77,7 +77,7 @@ class ImageUrlPartWire(_Pixels):
     """OpenAI's form of a picture."""
 
     type: Literal["image_url"]
-    image_url: Annotated[_ImageUrl, BeforeValidator(_as_url)]
+    image_url: Annotated[_ImageUrl, BeforeValidator(_as_url, json_schema_input_type=Url | _ImageUrl)]
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
@@ -92,33 +92,38 @@ class VideoUrlPartWire(_Video):
     """vLLM's form of a video."""
 
     type: Literal["video_url"]
-    video_url: Annotated[_VideoUrl, BeforeValidator(_as_url)]
+    video_url: Annotated[_VideoUrl, BeforeValidator(_as_url, json_schema_input_type=Url | _VideoUrl)]
 
 
 class InputVideoPartWire(_Video):
     """llama.cpp's form of a video."""
 
     type: Literal["input_video"]
-    input_video: Annotated[_InputVideo, BeforeValidator(_as_url)]
+    input_video: Annotated[_InputVideo, BeforeValidator(_as_url, json_schema_input_type=Url | _InputVideo)]
 
 
 class VideoPartWire(_Video):
     """The form of a video in Qwen's own examples: an address, or a list of frames."""
 
     type: Literal["video"]
-    video: Annotated[list[Url], BeforeValidator(_as_frames), Field(min_length=1, max_length=MAX_FRAMES)]
+    video: Annotated[
+        list[Url],
+        BeforeValidator(_as_frames, json_schema_input_type=Url | list[Url]),
+        Field(min_length=1, max_length=MAX_FRAMES),
+    ]
 
 
 PartWire: TypeAlias = Annotated[
     TextPartWire | ImageUrlPartWire | ImagePartWire | VideoUrlPartWire | InputVideoPartWire | VideoPartWire,
     Field(discriminator="type"),
 ]
-Content: TypeAlias = Annotated[list[PartWire], BeforeValidator(_as_parts), Field(min_length=1)]
+Content: TypeAlias = Annotated[
+    list[PartWire], BeforeValidator(_as_parts, json_schema_input_type=str | list[PartWire]), Field(min_length=1)
+]
 """What a message says: parts, or a text as it is."""
+_SpokenPart: TypeAlias = Annotated[PartWire | RefusalPartWire, Field(discriminator="type")]
 SpokenContent: TypeAlias = Annotated[
-    list[Annotated[PartWire | RefusalPartWire, Field(discriminator="type")]],
-    BeforeValidator(_as_parts),
-    Field(min_length=1),
+    list[_SpokenPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[_SpokenPart]), Field(min_length=1)
 ]
 """The same of an earlier answer."""
 

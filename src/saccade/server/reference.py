@@ -60,6 +60,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `POST /tokenize` | The token ids of a text or a conversation; see below |
 | `POST /v1/responses` | The same in OpenAI's newer form, stateless; see [responses](responses.md) |
 | `POST /v1/messages`, `/v1/messages/count_tokens` | The same in Anthropic's form; see [messages](messages.md) |
+| `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |

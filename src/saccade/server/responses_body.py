@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from saccade.errors import RequestError
 from saccade.server.fields import Ignored, Neutral, without_idle_fields
 from saccade.server.translate import Paths
-from saccade.server.validate import Wire, validated
+from saccade.server.validate import OnlyFalse, Wire, validated
 
 IGNORED: Ignored = (
     ("user", "names the caller's customer"),
@@ -208,7 +208,7 @@ class _Effort(Wire):
 
 
 class _StreamOptions(Wire):
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: OnlyFalse | None = None
 
 
 _Choices: TypeAlias = Literal["none", "auto", "required"] | _Named

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -14,7 +14,7 @@ from saccade.server.fields import without_idle_fields
 from saccade.server.formats import FormatWire, grammar_of
 from saccade.server.messages import AnyMessage, conversation
 from saccade.server.tools import MAX_TOOLS, ToolChoiceWire, ToolWire, tools_of
-from saccade.server.validate import Wire, json_object, validated
+from saccade.server.validate import OnlyFalse, Wire, json_object, validated
 from saccade.types import Request, SamplingParams
 
 
@@ -25,9 +25,12 @@ def _listed(value: object) -> object:
 # --- the body --------------------------------------------------------------------------------------------------------
 
 
+_Stop: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
 class _StreamOptions(Wire):
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: OnlyFalse | None = None
 
 
 class ChatBody(Wire):
@@ -64,8 +67,8 @@ class ChatBody(Wire):
         description="Up to 1,024 token ids, as strings, and what is added to their logits: -100 to 100.",
     )
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Equal seeds give equal answers.")
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_listed)] = Field(
-        None, max_length=16, description="A string or up to 16; the answer ends before the first that appears."
+    stop: Annotated[list[_Stop] | None, BeforeValidator(_listed, json_schema_input_type=_Stop | list[_Stop] | None)] = (
+        Field(None, max_length=16, description="A string or up to 16; the answer ends before the first that appears.")
     )
     logprobs: bool | None = Field(None, description="Tell the log probability of each token.")
     top_logprobs: int | None = Field(

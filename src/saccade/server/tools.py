@@ -56,9 +56,9 @@ def _as_object(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-ToolChoiceWire: TypeAlias = Annotated[
-    Annotated[_Mode | _OneTool | _AllowedTools, Field(discriminator="type")], BeforeValidator(_as_object)
-]
+_Choice: TypeAlias = Annotated[_Mode | _OneTool | _AllowedTools, Field(discriminator="type")]
+_Words: TypeAlias = Literal["none", "auto", "required"]
+ToolChoiceWire: TypeAlias = Annotated[_Choice, BeforeValidator(_as_object, json_schema_input_type=_Words | _Choice)]
 
 
 def tools_of(

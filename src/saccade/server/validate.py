@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from saccade.errors import RequestError
 
@@ -16,6 +16,16 @@ class Wire(BaseModel):
     """What all wire models are: exact in their types, and without fields that nobody knows."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "not a truth value")
+    return value
+
+
+OnlyFalse: TypeAlias = Annotated[Literal[False], BeforeValidator(_truth, json_schema_input_type=Literal[False])]
+"""A switch that cannot be turned on; 0 is no truth value."""
 
 
 MAX_PATH = 120
