@@ -4,7 +4,7 @@ PORT   ?= 8000
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint fix bench doctor help clean
+.PHONY: run test lint fix bench doctor conformance help clean
 .DEFAULT_GOAL := help
 
 run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
@@ -31,6 +31,9 @@ bench: .venv/.run  ## measure a server with the demo model: first token, gaps, t
 doctor: .venv/.run  ## look whether this machine can serve, and how to mend what is wrong
 	@$(BIN)/saccade doctor
 
+conformance: .venv/.run .venv/.conformance  ## run the public test suites and write docs/conformance.md
+	.venv/conformance/bin/python conformance/run.py --write
+
 clean:  ## remove the virtual environment
 	rm -rf .venv
 
@@ -52,4 +55,10 @@ help:  ## this list
 .venv/.dev: .venv/.run
 	@$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
 	@$(PIP) install -q -c constraints.txt --no-deps torchvision
+	@touch $@
+
+# The suites bring plugins of pytest and want no torch: an environment of their own.
+.venv/.conformance: .venv/bin/python conformance/requirements.txt
+	@$(PYTHON) -m venv .venv/conformance
+	@.venv/conformance/bin/python -m pip --disable-pip-version-check install -q -r conformance/requirements.txt
 	@touch $@

@@ -6,8 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -132,16 +134,50 @@ def test_the_readme_asks_something() -> None:
     assert blocks("README.md", "python")
 
 
-def test_python_of_the_pages_runs() -> None:
-    """Against a real server in place of the one on port 8000."""
-    if find_spec("openai") is None:
-        pytest.skip("openai is not installed")
+EXAMPLES = [(page, code) for page in PAGES for code in blocks(page, "python")]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[outside.Server]:
+    """A real server in place of the one on port 8000."""
     with outside.serving("--model", "demo", name="demo") as server:
-        for page in PAGES:
-            for code in blocks(page, "python"):
-                code = code.replace("http://127.0.0.1:8000", server.url)
-                done = subprocess.run(
-                    [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT
-                )
-                assert done.returncode == 0, f"{page}: {done.stderr}"
-                assert done.stdout.strip(), page
+        yield server
+
+
+def _packages(code: str) -> set[str]:
+    return set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[f"{page}-{i}" for i, (page, _) in enumerate(EXAMPLES)])
+def test_python_of_the_pages_runs(demo: outside.Server, page: str, code: str) -> None:
+    if missing := [name for name in sorted(_packages(code)) if find_spec(name) is None]:
+        pytest.skip(f"{', '.join(missing)} is not installed; `make conformance` runs this one")
+    code = code.replace("http://127.0.0.1:8000", demo.url)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+CURLS = [
+    (page, block)
+    for page in PAGES
+    for block in blocks(page, "sh")
+    if re.search(r"^curl .*http://127\.0\.0\.1:8000/v1/", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), CURLS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(CURLS)])
+def test_curl_of_the_pages_is_answered(demo: outside.Server, tmp_path: Path, page: str, block: str) -> None:
+    if which("curl") is None:
+        pytest.skip("curl is not installed")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    block = block.replace("http://127.0.0.1:8000", demo.url).replace("curl ", "curl --fail-with-body ")
+    done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_readme_shows_the_clients() -> None:
+    shown = set[str]().union(*(_packages(code) for page, code in EXAMPLES if page == "README.md"))
+    assert {"openai", "langchain_openai", "qwen_agent"} <= shown
+    assert any(page == "README.md" for page, _ in CURLS)
