@@ -26,6 +26,7 @@ ERRORS = {
     403: "The Host or the Origin is not one of ours.",
     404: "No such model, path or thing.",
     405: "The path is there, with another method.",
+    408: "The body did not come in time.",
     413: "The body is larger than the server reads.",
     429: "Too much waits already; `retry-after` says when to try again.",
     500: "Our fault.",
