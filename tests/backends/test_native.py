@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -159,6 +160,33 @@ def test_which_caches_helped_is_told(load: Load) -> None:
         assert await cache(backend, replace(after("fifth", one, other), id="again")) == ("digest", "prefix")
 
     play(load(), scene)
+
+
+END_OF_THOUGHTS = 281
+"""`</think>` in the bundled vocabulary."""
+
+
+def test_thoughts_of_a_thinking_model_are_apart(
+    load: Load, small_checkpoint: Path, shared: Path, tmp_path: Path
+) -> None:
+    thinking = tmp_path / "thinking"
+    shutil.copytree(small_checkpoint, thinking)
+    shutil.copy(shared / "qwen3-vl" / "thinking-common" / "chat_template.jinja", thinking)
+
+    async def scene(backend: Native) -> None:
+        deltas = await told(backend.generate(request(max_tokens=4, logit_bias=((END_OF_THOUGHTS, -100.0),))))
+        usage = deltas[-1].usage
+        assert usage is not None
+        assert text_of(deltas) == ""
+        assert "".join(delta.reasoning for delta in deltas)
+        assert (usage.completion_tokens, usage.reasoning_tokens) == (4, 4)
+        deltas = await told(backend.generate(request(max_tokens=4, logit_bias=((END_OF_THOUGHTS, 100.0),))))
+        usage = deltas[-1].usage
+        assert usage is not None
+        assert text_of(deltas) == "</think>" * 3, "a second end is a word like all others"
+        assert (usage.completion_tokens, usage.reasoning_tokens) == (4, 1)
+
+    play(Native.load(thinking, name="small", limits=MediaLimits()), scene)
 
 
 def test_a_video_goes_the_same_way(load: Load) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -168,6 +169,7 @@ def test_tokens_are_estimated_from_recent_requests() -> None:
     guess = Estimates(lambda: 20_000)
     assert guess.load(asked("a" * 400)) == Load(100, 0, 0)
     assert guess.load(asked("你好")).tokens == 2
+    assert guess.load(replace(asked("a" * 400), tools=({"name": "f" * 400},))).tokens > 200
     assert guess.load(asked("\ud800")).tokens == 1
     assert guess.load(asked("", 2, 1)) == Load(2 * 1024 + 4096, 2, 1, 2 * PIXELS["image"] + PIXELS["video"])
     assert guess.load(asked("", 100)).tokens == 20_000, "more cannot be"

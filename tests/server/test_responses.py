@@ -71,7 +71,7 @@ def test_what_one_answer_said_is_one_message() -> None:
     assert spoken["reasoning_content"] == "Hm."
     assert spoken["content"] == [{"type": "text", "text": "I look."}]
     assert [call["id"] for call in spoken["tool_calls"]] == ["a", "b"]
-    request = chat_call({**body, "model": "m"}, "id").request
+    request = chat_call({**body, "model": "m"}, "id").requests[0]
     assert request.messages[0].parts == (TextPart("Be brief."),)
     assert isinstance(request.messages[4].parts[0], MediaPart)
 

@@ -46,10 +46,10 @@ def video(url: Any = "data:,", **more: Any) -> dict[str, Any]:
 
 def test_the_least_body() -> None:
     call = parse()
-    assert call.request.id == "id"
-    assert call.request.model == "m"
-    assert call.request.messages == (Message("user", (TextPart("hello"),)),)
-    assert call.request.sampling == SamplingParams()
+    assert call.requests[0].id == "id"
+    assert call.requests[0].model == "m"
+    assert call.requests[0].messages == (Message("user", (TextPart("hello"),)),)
+    assert call.requests[0].sampling == SamplingParams()
     assert (call.stream, call.include_usage) == (False, False)
 
 
@@ -86,7 +86,33 @@ def test_the_least_body() -> None:
     ],
 )
 def test_honoured_fields(fields: dict[str, Any], sampling: SamplingParams) -> None:
-    assert parse(**fields).request.sampling == sampling
+    assert parse(**fields).requests[0].sampling == sampling
+
+
+def test_whose_pixels_places_are_told_in() -> None:
+    one, two = content(image()), content(image(), video())
+    assert parse(messages=one).requests[0].pixels_of is None
+    assert parse(messages=one, coordinates="relative") == parse(messages=one)
+    assert parse(messages=one, coordinates="pixel").requests[0].pixels_of == 0
+    assert parse(messages=two, coordinates={"unit": "pixel", "picture": 1}).requests[0].pixels_of == 1
+    for messages, wanted, param in (
+        (HELLO, "pixel", "coordinates"),
+        (two, "pixel", "coordinates"),
+        (one, "percent", "coordinates.unit"),
+        (two, {"unit": "pixel", "picture": 2}, "coordinates.picture"),
+        (two, {"unit": "pixel", "picture": -1}, "coordinates.picture"),
+        (one, 3, "coordinates"),
+    ):
+        assert refusal(messages=messages, coordinates=wanted).param == param
+
+
+def test_several_answers_are_several_requests() -> None:
+    assert parse(n=1) == parse(n=None) == parse()
+    one, two, three = parse(n=3, seed=2**63 - 2).requests
+    assert [one.id, two.id, three.id] == ["id-0", "id-1", "id-2"]
+    assert [r.sampling.seed for r in (one, two, three)] == [2**63 - 2, 2**63 - 1, -(2**63)]
+    assert replace(one, id="id", sampling=two.sampling) == replace(two, id="id")
+    assert [r.sampling.seed for r in parse(n=2).requests] == [None, None]
 
 
 def test_streams() -> None:
@@ -110,9 +136,6 @@ def test_neutral_values_change_nothing(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
-        ("n", True),
-        ("n", "1"),
         ("modalities", ["text", "audio"]),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
@@ -170,6 +193,10 @@ def test_what_is_not_honoured_is_refused_by_name(name: str, value: Any) -> None:
         ({"ignore_eos": 1}, "ignore_eos"),
         ({"seed": 2**63}, "seed"),
         ({"seed": 1.0}, "seed"),
+        ({"n": 0}, "n"),
+        ({"n": 17}, "n"),
+        ({"n": True}, "n"),
+        ({"n": "1"}, "n"),
         ({"stop": ""}, "stop[0]"),
         ({"stop": ["a", 1]}, "stop[1]"),
         ({"stop": ["a"] * 17}, "stop"),
@@ -290,7 +317,7 @@ def test_pictures_and_videos() -> None:
         {"type": "video_url", "video_url": "data:w"},
         video("data:u", num_frames=4),
     ]
-    (message,) = parse(messages=content(*parts)).request.messages
+    (message,) = parse(messages=content(*parts)).requests[0].messages
     at = "messages[0].content[{}].{}_url".format
     assert message.parts == (
         TextPart("a"),
@@ -313,7 +340,7 @@ def test_roles_and_tool_calls_in_history() -> None:
         {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "4"}, image()]},
         {"role": "assistant", "content": "4", "refusal": None, "audio": None, "annotations": []},
     ]
-    system, user, call, result, answer = parse(messages=messages).request.messages
+    system, user, call, result, answer = parse(messages=messages).requests[0].messages
     assert system == Message("system", (TextPart("be brief"),), name="boss")
     assert user == Message("user", (TextPart("hello"),))
     assert call == Message("assistant", (), tool_calls=tuple(calls), reasoning="hm")
@@ -329,10 +356,10 @@ def test_system_messages_are_one_and_come_first() -> None:
         *HELLO,
         {"role": "system", "content": "Speak French."},
     ]
-    system, user = parse(messages=messages).request.messages
+    system, user = parse(messages=messages).requests[0].messages
     assert system == Message("system", (TextPart("Be brief.\n\nBe kind.\n\nSpeak French."),))
     assert user == Message("user", (TextPart("hello"),))
-    late, _ = parse(messages=[*HELLO, {"role": "system", "content": "a"}]).request.messages
+    late, _ = parse(messages=[*HELLO, {"role": "system", "content": "a"}]).requests[0].messages
     assert late == Message("system", (TextPart("a"),))
 
 
@@ -341,7 +368,7 @@ def test_earlier_answers_may_come_back_as_they_were_sent() -> None:
     said = {"role": "assistant", "content": "a", "reasoning": "b", "reasoning_content": "b", "tool_calls": [call]}
     refused = {"role": "assistant", "content": None, "refusal": "no"}
     parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]}
-    first, second, third = parse(messages=[said, refused, parts]).request.messages
+    first, second, third = parse(messages=[said, refused, parts]).requests[0].messages
     assert first.reasoning == "b"
     assert first.tool_calls == ({key: value for key, value in call.items() if key != "index"},)
     assert second.parts == (TextPart("no"),)
@@ -377,7 +404,7 @@ def test_earlier_answers_may_come_back_as_they_were_sent() -> None:
     ],
 )  # fmt: skip
 def test_all_forms_of_pictures_and_videos(part: dict[str, Any], ref: MediaRef) -> None:
-    ((read,),) = (message.parts for message in parse(messages=content(part)).request.messages)
+    ((read,),) = (message.parts for message in parse(messages=content(part)).requests[0].messages)
     assert isinstance(read, MediaPart)
     assert read.media == replace(ref, param=f"messages[0].content[0].{ref.param}")
 
@@ -409,12 +436,12 @@ def tool(name: str = "look", **more: Any) -> dict[str, Any]:
 def test_tools_and_the_choice_of_them() -> None:
     schema = {"type": "object", "properties": {"b": {}, "a": {}}}
     declared = [{"function": {"strict": True, "parameters": schema, "name": "f"}, "type": "function"}, tool("g")]
-    call = parse(tools=declared).request
+    call = parse(tools=declared).requests[0]
     assert json.dumps(call.tools) == json.dumps([tool("f", parameters=schema), tool("g")]), "in the order of training"
     assert call.tool_choice == ToolChoice(strict=frozenset({"f"}))
 
     def chosen(choice: Any, **more: Any) -> tuple[list[str], ToolChoice]:
-        made = parse(tools=[tool("f"), tool("g")], tool_choice=choice, **more).request
+        made = parse(tools=[tool("f"), tool("g")], tool_choice=choice, **more).requests[0]
         return [shown["function"]["name"] for shown in made.tools], made.tool_choice
 
     assert chosen("auto") == chosen(None) == (["f", "g"], ToolChoice())
@@ -439,6 +466,7 @@ def test_tools_and_the_choice_of_them() -> None:
         ({"tools": [tool("f\n")]}, "tools[0].function.name"),
         ({"tools": [tool("f" * 65)]}, "tools[0].function.name"),
         ({"tools": [tool(parameters="x")]}, "tools[0].function.parameters"),
+        ({"tools": [tool(parameters={"type": "array"})]}, "tools[0].function.parameters.type"),
         ({"tools": [tool("f"), tool("f")]}, "tools[1].function.name"),
         ({"tools": [tool(f"f{i}") for i in range(129)]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
@@ -456,4 +484,4 @@ def test_tools_that_make_no_sense(fields: dict[str, Any], param: str) -> None:
 def test_a_string_may_hold_anything_json_can_say() -> None:
     text = 'quote " slash \\ null \0 emoji \U0001f600 <|im_end|>'
     call = parse(messages=[{"role": "user", "content": text}])
-    assert call.request.messages[0].parts == (TextPart(text),)
+    assert call.requests[0].messages[0].parts == (TextPart(text),)

@@ -40,6 +40,8 @@ def test_tokens(echo: Any, body: dict[str, Any], tokens: list[int]) -> None:
         ({"messages": [{"role": "user", "content": 1}]}, 400, "messages[0].content"),
         ({"prompt": "a", "return_token_strs": True}, 400, "return_token_strs"),
         ({"prompt": "a", "model": "gpt"}, 404, "model"),
+        ({"prompt": "a", "tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
+        ({"messages": [{"role": "user", "content": "a"}], "tools": [{}]}, 400, "tools[0].type"),
     ],
 )
 def test_refusals(echo: Any, body: dict[str, Any], status: int, param: str) -> None:

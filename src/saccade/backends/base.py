@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Protocol
 
 from saccade.errors import ContextLengthError, EngineError
+from saccade.text.parsers import AnswerParser
 from saccade.types import (
     Delta,
     EngineStats,
@@ -32,9 +34,10 @@ class Backend(Protocol):
     def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         """The answer to one request, piece by piece.
 
-        - The concatenated `text` of all deltas is the answer; a piece never ends inside a character, and no piece
-          holds any part of a stop string.
-        - The last delta, and only it, carries `finish_reason` ("stop" or "length"), `usage` and `times`.
+        - The concatenated `text` of all deltas is the answer, `reasoning` what the model thought before, `tool_calls`
+          the functions it calls, which are looked for only if the request has tools; a piece never ends inside a
+          character, and no piece holds any part of a stop string.
+        - The last delta, and only it, carries `finish_reason` ("stop", "length" or "tool_calls"), `usage` and `times`.
         - Closing the generator (`aclose`, or cancelling the task that reads it) ends the work within one step.
         - Raises RequestError (MediaError, ContextLengthError ...) before the first delta when the request cannot be
           answered, EngineError at any time when we failed.
@@ -77,7 +80,8 @@ class Echo:
     """Answers with the text of the last message: one token for each character, pictures count as nothing.
 
     Sampling cannot change its mind, since every token is certain (logprob 0). `min_tokens` and `ignore_eos` make it
-    say the text again. `delay` are seconds before each token.
+    say the text again. Where the request has tools, calls in that text are calls. `delay` are seconds before each
+    token.
     """
 
     def __init__(self, *, name: str = "echo", context: int = 8192, delay: float = 0.0) -> None:
@@ -97,6 +101,7 @@ class Echo:
         clock = asyncio.get_running_loop().time
         start = first = clock()
         wanted = request.sampling.logprobs
+        parser = AnswerParser(thinking=False, tools=bool(request.tools), parallel=request.tool_choice.parallel)
         self.running += 1
         try:
             for number, char in enumerate(text):
@@ -107,10 +112,15 @@ class Echo:
                     first = clock()
                 certain = (char, char.encode(), 0.0)
                 entry = TextLogprob(*certain, top=(certain,) if wanted else ())
-                yield Delta(char, (ord(char),), () if wanted is None else (entry,))
+                told = parser.push(char)
+                yield Delta(told.text, (ord(char),), () if wanted is None else (entry,), tool_calls=told.calls)
+            rest = parser.finish()
+            if reason == "stop" and parser.num_calls:
+                reason = "tool_calls"
             usage = Usage(prompt, len(text))
             times = StageTimes(first_token=(first - start) * 1e3, decode=(clock() - first) * 1e3)
-            yield Delta(finish_reason=reason, usage=usage, times=times, stop=stop)
+            last = Delta(rest.text, finish_reason=reason, usage=usage, times=times, stop=stop)
+            yield replace(last, tool_calls=rest.calls)
         finally:
             self.running -= 1
 

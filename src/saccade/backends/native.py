@@ -1,6 +1,6 @@
 """THE CORRIDOR: a Request becomes pictures, a prompt, tokens and text again; the only file that sees all rooms.
 
-    event loop    generate                                                    _deliver --> Detokenizer --> Deltas
+    event loop    generate                                                    _deliver --> Reply --> Deltas
     threads         `--> _look: fetch, decode, resize --> prompt --> submit       ^
     engine                                                             `--> vision, prefill, one token per step
 
@@ -26,6 +26,7 @@ from typing import Literal
 from saccade.backends.constraints import Constraints, vocabulary
 from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.backends.pictures import Pictures
+from saccade.backends.reply import Reply
 from saccade.backends.times import looked, whole
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
@@ -35,13 +36,11 @@ from saccade.engine.worker import EngineHost, Worker
 from saccade.errors import ContextLengthError, EngineError, RequestError
 from saccade.media.limits import MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
+from saccade.text.grammars import tool_grammar
 from saccade.text.prompt import PromptBuilder
-from saccade.text.repetition import RepetitionGuard
-from saccade.text.tokenizer import Detokenizer, Tokenizer
 from saccade.types import (
     Delta,
     EngineStats,
-    FinishReason,
     LoadProgress,
     MediaPart,
     MediaRef,
@@ -52,7 +51,6 @@ from saccade.types import (
     Request,
     SamplingParams,
     StageTimes,
-    TextLogprob,
     TextPart,
     TokenOut,
     Usage,
@@ -198,7 +196,7 @@ class Native:
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         arrived = time.perf_counter()
         self._check_alive()
-        answer = _Answer(request.sampling, self._prompts.tokenizer, self._stop_ids)
+        reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=self._prompts.thinks)
         id = str(next(self._numbers))
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
@@ -207,19 +205,24 @@ class Native:
             brought = time.perf_counter()
             looks = await self._pictures.look_at_all(refs, request.salt) if len(refs) > 1 else None
             pool = self._pictures.pool if len(refs) == 1 else self._text_pool
-            handing = pool.submit(self._hand_in, id, request, looks or refs)
+            handing = pool.submit(self._hand_in, id, request, looks or refs, reply)
             del request, refs, looks  # files and pixels are large, and answers may be long
             usage, stages = await asyncio.wrap_future(handing)
             begun = out = await self._next(queue)
             first = time.perf_counter()
-            while not (delta := answer.take(out)).finish_reason:
+            while not (delta := reply.take(out)).finish_reason:
                 yield delta
                 out = await self._next(queue)
             assert begun.times, "the first token carries the engine's times"
             now = time.perf_counter()
             stages = replace(stages, fetch=stages.fetch + (brought - arrived) * 1e3)
             times = whole(stages, begun.times, first_token=(first - arrived) * 1e3, decode=(now - first) * 1e3)
-            usage = replace(usage, completion_tokens=answer.num_tokens, cached_tokens=begun.cached_tokens)
+            usage = replace(
+                usage,
+                completion_tokens=reply.num_tokens,
+                reasoning_tokens=reply.num_reasoning,
+                cached_tokens=begun.cached_tokens,
+            )
             yield replace(delta, usage=usage, times=times)
         finally:
             del self._answers[id]
@@ -237,17 +240,23 @@ class Native:
         return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
 
     def _hand_in(
-        self, id: str, request: Request, media: list[tuple[Picture, StageTimes]] | list[MediaRef]
+        self, id: str, request: Request, media: list[tuple[Picture, StageTimes]] | list[MediaRef], reply: Reply
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long. `media`: that of the request, looked at or not."""
         looks = [self._pictures.look(one, request.salt) if isinstance(one, MediaRef) else one for one in media]
         pictures = tuple(picture for picture, _ in looks)
+        if request.pixels_of is not None:
+            reply.in_pixels(pictures[request.pixels_of].original_size)
         began = time.perf_counter()
         prompt = self._prompts.build(request.messages, pictures, request.tools)
         built = time.perf_counter()
         sampling = self._sampling(request.sampling, prompt)
         thinking = self._constraints.check(sampling, prompt)
+        if request.tools:
+            grammar = tool_grammar(request.tools, request.tool_choice, sampling.grammar, self._prompts.tokenizer.added)
+            sampling = replace(sampling, grammar=grammar)
+            self._constraints.check(sampling, prompt)
         if id in self._answers:  # somebody still waits for it
             self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
         stages = looked(look for _, look in looks)
@@ -301,48 +310,6 @@ class Native:
         self._over = why
         for queue in self._answers.values():
             queue.put_nowait(None)
-
-
-class _Answer:
-    """The text of one answer as its tokens come, and why it ended."""
-
-    def __init__(self, sampling: SamplingParams, tokenizer: Tokenizer, stop_ids: frozenset[int]) -> None:
-        self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer, sampling.stop)
-        self._wants_logprobs = sampling.logprobs is not None
-        self._stop_ids = frozenset() if sampling.ignore_eos and not sampling.grammar else stop_ids
-        self._guard = RepetitionGuard(sampling.repetition_guard) if sampling.repetition_guard else None
-        self._broken_off: FinishReason = "length" if sampling.grammar else "stop"
-        """Why an answer ends that repeats itself: half of what a grammar asks for is no answer."""
-        self.num_tokens = 0
-
-    def take(self, out: TokenOut) -> Delta:
-        """One token's share of the answer; the delta that ends it has a finish_reason. The stop token itself is
-        counted, but has neither text nor logprob."""
-        assert out.token is not None
-        self.num_tokens += 1
-        ids, reason = (out.token,), out.finish_reason
-        if out.token in self._stop_ids:
-            return Delta(self._detokenizer.finish(), ids, finish_reason=reason)
-        text = self._detokenizer.push(out.token)
-        if self._detokenizer.stopped:
-            reason = "stop"
-        elif reason is None and self._guard and self._guard.push(text):
-            reason = self._broken_off
-            text += self._detokenizer.finish()
-        elif reason is not None:
-            text += self._detokenizer.finish()
-        return Delta(text, ids, self._logprobs(out, out.token), reason, stop=self._detokenizer.found)
-
-    def _logprobs(self, out: TokenOut, token: int) -> tuple[TextLogprob, ...]:
-        if not self._wants_logprobs or out.logprob is None:
-            return ()
-        top = tuple((*self._named(other.token), other.logprob) for other in out.top_logprobs)
-        return (TextLogprob(*self._named(token), out.logprob, top),)
-
-    def _named(self, token: int) -> tuple[str, bytes]:
-        raw = self._tokenizer.token_bytes(token)
-        return raw.decode(errors="replace"), raw
 
 
 def _usage(prompt: Prompt, pictures: tuple[Picture, ...]) -> Usage:

@@ -34,7 +34,7 @@ def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
             asked, chat, paths = to_count(json_object(await visit.read()))
             gate.check_model(asked.model)
             with paths.named():
-                request = chat_call(chat, "count").request
+                request = chat_call(chat, "count").requests[0]
                 tokens = await visit.first(NOTHING, lambda: backend.tokenize(request))
         return JSONResponse({"input_tokens": len(tokens)})
 
@@ -54,7 +54,7 @@ class _Message:
         self.stream = bool(asked.stream)
         with paths.named():
             call = chat_call(chat, id)
-        self.requests: Sequence[types.Request] = (call.request,)
+        self.requests: Sequence[types.Request] = call.requests
         self.paths = paths
         self._id = id
         self._answer = MessageAnswer(id, model)

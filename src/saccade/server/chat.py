@@ -32,31 +32,31 @@ class _Chat:
 
     def __init__(self, body: bytes, id: str, model: str) -> None:
         self._call: ChatCall = parse_chat(body, id)
-        self._answer = Answer(id, model)
+        self._answer = Answer(id, model, num=len(self._call.requests), include_usage=self._call.include_usage)
 
     @property
     def model(self) -> str:
-        return self._call.request.model
+        return self._call.requests[0].model
 
     @property
     def requests(self) -> Sequence[types.Request]:
-        return (self._call.request,)
+        return self._call.requests
 
     @property
     def stream(self) -> bool:
         return self._call.stream
 
     def whole(self, answers: Sequence[list[Delta]]) -> dict[str, Any]:
-        return self._answer.whole(answers[0])
+        return self._answer.whole(answers)
 
     def opening(self) -> bytes:
         return self._answer.opening()
 
     def piece(self, index: int, delta: Delta) -> bytes:
-        return self._answer.piece(delta)
+        return self._answer.piece(index, delta)
 
     def ending(self, lasts: Sequence[Delta]) -> bytes:
-        return self._answer.ending(lasts[0], include_usage=self._call.include_usage)
+        return self._answer.ending(lasts)
 
     def failure(self, error: SaccadeError) -> bytes:
         return event(error.to_openai())

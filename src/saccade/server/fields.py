@@ -24,7 +24,6 @@ IGNORED: Ignored = (
 """Fields that cannot change an answer, and why: accepted with any value."""
 
 NEUTRAL: Neutral = (
-    ("n", (1,)),
     ("modalities", (["text"],)),
     ("functions", ([],)),
     ("function_call", ("none", "auto")),

@@ -62,6 +62,7 @@ class Estimates:
         """What is known of a request before anything is done for it."""
         parts = [part for message in request.messages for part in message.parts]
         size = sum(len(part.text.encode(errors="replace")) for part in parts if isinstance(part, TextPart))
+        size += sum(len(str(tool)) for tool in request.tools)
         kinds = [ref.kind for ref in request.media]
         tokens = ceil(size / BYTES_PER_TOKEN + sum(self._guess[kind] for kind in kinds))
         pixels = sum(_pixels(ref) for ref in request.media)

@@ -11,8 +11,9 @@ T = TypeVar("T")
 
 
 def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
-    """(number of the stream, piece) of all `streams` as they come, in order within each. The first error ends it;
-    closing it closes all of them."""
+    """(number of the stream, piece) of all `streams` as they come, in order within each. The first one goes ahead by a
+    piece: what is computed for a prompt that they share is there for the others. The first error ends it; closing it
+    closes all of them."""
     return _one(streams[0]) if len(streams) == 1 else _many(streams)
 
 
@@ -26,12 +27,17 @@ async def _one(stream: AsyncGenerator[T, None]) -> AsyncGenerator[tuple[int, T],
 async def _many(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
     # Room for one piece, so that a reader that is slow holds all of them back.
     pieces: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue(1)
+    begun = asyncio.Event()
 
     async def pump(index: int, stream: AsyncGenerator[T, None]) -> None:
         try:
             async with aclosing(stream):
+                if index:
+                    await begun.wait()
                 async for piece in stream:
+                    begun.set()
                     await pieces.put((index, piece))
+            begun.set()
             await pieces.put(None)
         except Exception as error:
             await pieces.put(error)

@@ -75,8 +75,8 @@ Types are exact: `"1"` is no number and `1` is no truth value. `null` is the sam
 {honoured}
 
 Unset `temperature`, `top_p`, `top_k`, `min_p` and `repetition_penalty` are those of the checkpoint's
-`generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos`, `thinking_budget` and
-`repetition_guard` are not OpenAI's; its Python client sends them in `extra_body`.
+`generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos`, `thinking_budget`,
+`repetition_guard` and `coordinates` are not OpenAI's; its Python client sends them in `extra_body`.
 
 | Accepted and ignored | Why it cannot matter |
 |---|---|
@@ -177,6 +177,30 @@ what it shows was not) or `miss`; `vision` is `prefix` (keys and values were the
 `device`, `host`, `wait` (another request was having them computed) or `miss`; of several pictures the worst is told.
 `prefix_tokens` are the tokens of the prompt whose keys and values were there. In a stream `timings` is in the last
 chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
+
+### Calls
+
+With `tools`, calls that the model writes (`<tool_call>` and JSON) are told as `tool_calls`, in a stream as pieces whose
+arguments come as they are written; `finish_reason` is then `tool_calls`. Newlines around a call are not part of
+`content`. A call that cannot be read stays in `content` as it was written. What is wrong in the arguments of a call
+that has begun stays in its arguments, so clients must expect JSON that is cut off. Without `tools`, or with
+`tool_choice` `none`, everything is `content`. With `required`, with a function by name, and for functions with
+`strict`, calls follow their schema by force; for all others the schema is only shown to the model. `response_format`
+beside `tools` binds the answer, unless it is a call. Stop strings are looked for in everything that the model writes.
+
+### Thoughts
+
+What a Thinking model thinks before it answers is told as `reasoning_content`, and again as `reasoning`, since clients
+look for one or the other. Thoughts that do not end leave `content` empty.
+
+### Coordinates
+
+Models of this family tell places from 0 to 1000 along each side of a picture. With `"coordinates": "pixel"` they are
+told in pixels of the picture as it was sent, upright, streamed or not: the numbers of lists behind the keys `bbox_2d`,
+`bbox`, `point_2d`, `points_2d`, `point`, `points`, `polygon`, `coordinate` and `coordinates`, x and y in turn, in
+`content` and in arguments of calls. Numbers anywhere else, thoughts and `logprobs` stay as the model wrote them. With
+several pictures and videos (of all messages) the request has to say which one is meant:
+`{{"unit": "pixel", "picture": 0}}` is the first.
 
 ## Errors
 

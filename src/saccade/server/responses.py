@@ -39,7 +39,7 @@ class _Response:
         self.stream = bool(asked.stream)
         with paths.named():
             call = chat_call({**chat, "model": asked.model or model}, id)
-        self.requests: Sequence[types.Request] = (call.request,)
+        self.requests: Sequence[types.Request] = call.requests
         self.paths = paths
         self._answer = ResponseAnswer(id, model, asked)
 

@@ -4,8 +4,8 @@ honoured is refused by name. Knows JSON and types, no sockets and no backend."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -16,6 +16,12 @@ from saccade.server.messages import AnyMessage, conversation
 from saccade.server.tools import MAX_TOOLS, ToolChoiceWire, ToolWire, tools_of
 from saccade.server.validate import OnlyFalse, Wire, json_object, validated
 from saccade.types import Request, SamplingParams
+
+MAX_CHOICES = 16
+
+
+def _as_unit(value: object) -> object:
+    return {"unit": value} if isinstance(value, str) else value
 
 
 def _listed(value: object) -> object:
@@ -31,6 +37,13 @@ _Stop: TypeAlias = Annotated[str, Field(min_length=1)]
 class _StreamOptions(Wire):
     include_usage: bool | None = None
     include_obfuscation: OnlyFalse | None = None
+
+
+class _Coordinates(Wire):
+    """`picture`: of which picture or video, counted from 0 through all messages; needed where there are several."""
+
+    unit: Literal["relative", "pixel"]
+    picture: int | None = Field(None, ge=0)
 
 
 class ChatBody(Wire):
@@ -74,6 +87,12 @@ class ChatBody(Wire):
     top_logprobs: int | None = Field(
         None, ge=0, le=20, description="And of this many alternatives. Only with `logprobs`."
     )
+    n: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_CHOICES,
+        description=f"1 to {MAX_CHOICES} answers, made at the same time; the seed of answer i is `seed` + i.",
+    )
     tools: list[ToolWire] | None = Field(
         None, max_length=MAX_TOOLS, description="Functions that the model may call; see below."
     )
@@ -81,6 +100,11 @@ class ChatBody(Wire):
         None,
         description="`auto`; `none`: the model is told of no function; `required`: the answer is a call; a function by "
         "name, or `allowed_tools`.",
+    )
+    coordinates: Annotated[_Coordinates, BeforeValidator(_as_unit)] | None = Field(
+        None,
+        description="`pixel`: places in the answer are in pixels; see below. `relative`: from 0 to 1000, as the model "
+        "tells them.",
     )
     parallel_tool_calls: bool | None = Field(None, description="`false`: the answer ends after its first call.")
     response_format: FormatWire | None = Field(
@@ -105,7 +129,8 @@ class ChatBody(Wire):
 class ChatCall:
     """A checked request and how its answer shall be sent."""
 
-    request: Request
+    requests: tuple[Request, ...]
+    """One for each answer that is wanted; they differ in their ids and seeds."""
     stream: bool
     include_usage: bool
 
@@ -120,10 +145,11 @@ def chat_call(fields: dict[str, Any], request_id: str) -> ChatCall:
     chat = validated(ChatBody, without_idle_fields(fields))
     tools, choice = tools_of(chat.tools, chat.tool_choice, parallel=chat.parallel_tool_calls is not False)
     request = Request(request_id, chat.model, conversation(chat.messages), _sampling(chat), tools, choice)
+    request = replace(request, pixels_of=_pixels_of(chat.coordinates, len(request.media)))
     options = chat.stream_options
     if options and not chat.stream:
         raise RequestError("'stream_options' is only possible with 'stream'.", param="stream_options")
-    return ChatCall(request, bool(chat.stream), bool(options and options.include_usage))
+    return ChatCall(_times(request, chat.n or 1), bool(chat.stream), bool(options and options.include_usage))
 
 
 class TokenizeBody(Wire):
@@ -133,6 +159,9 @@ class TokenizeBody(Wire):
     prompt: str | None = Field(None, description="A text, taken as it is; it can never become a special token.")
     messages: list[AnyMessage] | None = Field(
         None, min_length=1, description="Or a conversation, as for a chat completion, up to where the answer begins."
+    )
+    tools: list[ToolWire] | None = Field(
+        None, max_length=MAX_TOOLS, description="Functions that the model is told of. Only with `messages`."
     )
     add_special_tokens: bool | None = Field(
         None, description="Accepted for vLLM's clients; tokenizers of this family put none around a text."
@@ -154,12 +183,48 @@ def parse_tokenize(body: bytes) -> TokenizeCall:
         raise RequestError("Exactly one of 'prompt' and 'messages' is needed.", param="prompt")
     if fields.messages is None:
         assert fields.prompt is not None, "one of them is there"
+        if fields.tools:
+            raise RequestError("'tools' are only possible with 'messages'.", param="tools", code="invalid_value")
         return TokenizeCall(fields.model, fields.prompt)
-    request = Request("tokenize", fields.model or "", conversation(fields.messages), SamplingParams())
+    tools, _ = tools_of(fields.tools, None, parallel=True)
+    request = Request("tokenize", fields.model or "", conversation(fields.messages), SamplingParams(), tools)
     return TokenizeCall(fields.model, request)
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
+
+
+def _pixels_of(wanted: _Coordinates | None, num_media: int) -> int | None:
+    """The picture whose pixels places are told in. Raises RequestError when it is not clear which one that is."""
+    if wanted is None or wanted.unit == "relative":
+        return None
+    if wanted.picture is None and num_media != 1:
+        raise RequestError(
+            f"'coordinates' in pixels need one picture; this request has {num_media}.",
+            param="coordinates",
+            code="invalid_value",
+            hint='With several, name one: {"unit": "pixel", "picture": 0} is the first.',
+        )
+    picture = wanted.picture or 0
+    if picture >= num_media:
+        raise RequestError(
+            f"'coordinates.picture' is {picture}; this request has {num_media}, counted from 0.",
+            param="coordinates.picture",
+            code="invalid_value",
+        )
+    return picture
+
+
+def _times(request: Request, num: int) -> tuple[Request, ...]:
+    """`num` requests for answers to the same prompt."""
+    if num == 1:
+        return (request,)
+    seed = request.sampling.seed
+    seeds = [None if seed is None else (seed + i + 2**63) % 2**64 - 2**63 for i in range(num)]
+    return tuple(
+        replace(request, id=f"{request.id}-{i}", sampling=replace(request.sampling, seed=seed))
+        for i, seed in enumerate(seeds)
+    )
 
 
 def _sampling(chat: ChatBody) -> SamplingParams:

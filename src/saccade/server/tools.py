@@ -69,6 +69,9 @@ def tools_of(
     declared: dict[str, _Function] = {}
     for i, tool in enumerate(tools or ()):
         name = tool.function.name
+        if (tool.function.parameters or {}).get("type", "object") != "object":
+            path = f"tools[{i}].function.parameters.type"
+            raise RequestError(f"'{path}' must be 'object'.", param=path, code="invalid_value")
         if name in declared:
             path = f"tools[{i}].function.name"
             raise RequestError(f"The function '{name}' is declared twice.", param=path, code="invalid_value")
@@ -78,7 +81,9 @@ def tools_of(
         if name not in declared:
             raise RequestError(f"'{path}' is not one of the names in 'tools'.", param=path, code="invalid_value")
     if mode == "required" and not declared:
-        raise RequestError("'tool_choice' asks for a call, but there are no 'tools'.", param="tool_choice")
+        raise RequestError(
+            "'tool_choice' asks for a call, but there are no 'tools'.", param="tool_choice", code="invalid_value"
+        )
     if mode == "none":
         return (), ToolChoice()
     wanted = {name for _, name in names}

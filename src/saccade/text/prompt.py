@@ -11,10 +11,12 @@ a special one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from saccade.errors import CheckpointError, RequestError
+from saccade.text.parsers import THINK
 from saccade.text.positions import lay_out
 from saccade.text.template import ChatTemplate, Piece, Turn
 from saccade.text.tokenizer import Tokenizer
@@ -47,6 +49,12 @@ class PromptBuilder:
         builder = cls(tokenizer, template, video_outer_markers=video_outer_markers)
         builder._check(directory)
         return builder
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether prompts end where the model is to think: the template has opened its thoughts."""
+        prompt = self._template.render_unmarked(_QUESTION, [], open_answer=True)
+        return prompt.endswith(f"{THINK}\n")
 
     def build(
         self,

@@ -164,14 +164,15 @@ class Detokenizer:
             self._held = ""
             _, at, self.found = min(found)
             return text[:at]
-        cut = min(_open_end(text, stop) for stop in self._stop)
+        cut = min(open_end(text, stop) for stop in self._stop)
         self._held = text[cut:]
         return text[:cut]
 
 
-def _open_end(text: str, stop: str) -> int:
-    """Where the longest tail of `text` that `stop` begins with starts; the length of the text if there is none."""
-    at = text.find(stop[0], max(0, len(text) - len(stop) + 1))
+def open_end(text: str, stop: str, start: int = 0) -> int:
+    """Where the longest tail of `text`, from `start` on, that `stop` begins with starts; the length of the text if
+    there is none. A tail that is all of `stop` does not count."""
+    at = text.find(stop[0], max(start, len(text) - len(stop) + 1))
     while at >= 0:
         if stop.startswith(text[at:]):
             return at

@@ -163,6 +163,9 @@ class Request:
     tools: tuple[dict[str, Any], ...] = ()
     """Functions the model may call, as OpenAI's interface declares them."""
     tool_choice: ToolChoice = ToolChoice()
+    pixels_of: int | None = None
+    """Places in the answer are told in pixels of this one of `media`, in the size it came in; None: as the model writes
+    them, from 0 to 1000."""
     salt: bytes = b""
     """Of the one who asks: what was computed for another salt is never found."""
     deadline: float | None = None
