@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from saccade import terminal
+from saccade import logs, terminal
 from saccade.commands import check, completion
 from saccade.commands.demo import demo
 from saccade.errors import SaccadeError, SettingsError
 from saccade.flags import engine_options, with_settings
-from saccade.settings import LocalSettings, Settings, as_flags, flag
+from saccade.settings import LocalSettings, Settings, as_flags, flag, wants_spans
 
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
     from saccade.backends.base import Backend
@@ -77,14 +77,17 @@ def serve(settings: Settings) -> None:
     begun = time.perf_counter()
     from saccade.engine.supervisor import EngineProcess
 
-    with closing(EngineProcess()) as engine:  # it looks for its libraries while we look for ours
+    # It looks for its libraries while we look for ours.
+    with closing(EngineProcess(log_format=settings.log_format)) as engine:
         from saccade.server.run import bind, run
 
         access = _access(settings)
         listener = bind(settings.host, settings.port, public=bool(access.keys) or settings.insecure)
         from saccade.backends.loading import Loading
         from saccade.server.app import create_app
+        from saccade.server.tracing import Tracer
 
+        tracer = Tracer(settings.otel_endpoint) if wants_spans(settings) else None
         loading = Loading(
             settings.model_name, lambda: _load(settings, engine), stage=engine.stage, give_up=engine.close
         )
@@ -101,8 +104,16 @@ def serve(settings: Settings) -> None:
             limits=_limits(settings, several_keys=len(access.keys) > 1),
             access=access,
             vllm_metrics=settings.vllm_metrics,
+            tracer=tracer,
         )
-        run(web, listener, drain=web.state.gate.close, drain_seconds=settings.drain_seconds, beside=announce)
+        run(
+            web,
+            listener,
+            drain=web.state.gate.close,
+            drain_seconds=settings.drain_seconds,
+            beside=announce,
+            log_config=logs.config(settings.log_format, settings.log_level),
+        )
 
 
 def _access(settings: Settings) -> Access:

@@ -195,6 +195,18 @@ class Settings(LocalSettings):
         10.0, gt=0, description="Seconds that a request's body may take, and one more for each 16 KiB that came"
     )
     vllm_metrics: bool = Field(False, description="Tell at /metrics what vLLM has too by its names as well")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log on standard error; json: one object a line"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info: one line for each request, without what was said in it; debug: for probes too"
+    )
+    otel_endpoint: str | None = Field(
+        None,
+        min_length=1,
+        description="OTLP/HTTP address that gets a span of each request (needs the extra otel); none: as "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says, and without that no spans",
+    )
     drain_seconds: int = Field(30, ge=0, description="How long answers under way may go on after SIGTERM or Ctrl-C")
 
     @property
@@ -241,6 +253,12 @@ def parse_size(text: str, place: str) -> int:
 
 
 _SIZE = TypeAdapter(Annotated[ByteSize, Field(ge=1)])
+
+
+def wants_spans(settings: Settings) -> bool:
+    """Whether an endpoint for spans is given, here or by the standard's own variables."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return bool(settings.otel_endpoint or any(os.environ.get(name) for name in names))
 
 
 def flag(name: str) -> str:

@@ -64,9 +64,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def starting(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def starting(*words: str | Path, port: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`saccade serve` that has just been started, and its address."""
-    port = free_port()
+    port = free_port() if port is None else port
     command = [sys.executable, "-m", "saccade", "serve", "--port", str(port), *map(str, words)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SACCADE_")}
     with subprocess.Popen(
@@ -129,7 +129,7 @@ def test_a_load_that_fails_is_one_line(tmp_path: Path, words: list[Any], code: i
     for file in DEMO.iterdir():
         if file.suffix != ".safetensors":
             shutil.copy(file, tmp_path)
-    with starting(*[str(word).format(half=tmp_path) for word in words]) as (process, _):
+    with starting(*[str(word).format(half=tmp_path) for word in words], port=0) as (process, _):
         said, errors = process.communicate(timeout=60)
     assert (process.returncode, said) == (code, "")
     assert errors.startswith("saccade: ")

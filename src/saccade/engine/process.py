@@ -11,12 +11,14 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import logging
+import logging.config
 import os
 import signal
 import sys
 import threading
 from queue import SimpleQueue
 
+from saccade import logs
 from saccade.engine.arena import Arena
 from saccade.engine.pulse import Pulse
 from saccade.engine.spec import EngineSpec
@@ -47,6 +49,7 @@ class _Server:
     def run(self) -> None:
         """Load, then serve until the engine breaks down."""
         spec = self._specs.get()
+        logging.config.dictConfig(logs.config(spec.log_format, "info", "engine process"))
         try:
             self._worker = self._load(spec)
         except SaccadeError as error:
@@ -143,7 +146,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # where every thread is, once the gateway thinks that nothing goes on
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s (engine process): %(message)s")
+    logging.config.dictConfig(logs.config("text", "info", "engine process"))
     _Server(*map(int, sys.argv[1:])).run()
     logging.shutdown()
     os._exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from saccade.engine.options import EngineOptions
+from saccade.logs import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class EngineSpec:
     vocabulary: Vocabulary | None = None
     """None: no request will have a grammar."""
     options: EngineOptions = field(default_factory=EngineOptions)
+    log_format: Format = "text"
+    """Of what the engine's process says."""
 
 
 @dataclass(frozen=True, slots=True)

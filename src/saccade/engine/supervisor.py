@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 
 from saccade.engine.arena import Arena
@@ -25,6 +26,7 @@ from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.engine.wire import TICK, read_messages, unpack_outs
 from saccade.engine.worker import Emit, Ended
 from saccade.errors import EngineError, SaccadeError
+from saccade.logs import Format
 from saccade.types import EngineStats, TokenOut
 
 ARENA = 2**30
@@ -46,7 +48,10 @@ class EngineProcess:
     The process is started at once, so that it finds its libraries meanwhile; `load` tells it what to load.
     """
 
-    def __init__(self, *, arena_bytes: int = ARENA, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, *, arena_bytes: int = ARENA, program: Sequence[str] = PROGRAM, log_format: Format = "text"
+    ) -> None:
+        self._log_format = log_format
         self._program = program
         self._arena = Arena.create(arena_bytes)
         self._loaded: SimpleQueue[EngineFacts | SaccadeError] = SimpleQueue()
@@ -73,7 +78,7 @@ class EngineProcess:
 
     def load(self, spec: EngineSpec) -> None:
         """What every process of this engine loads; once, before all else."""
-        self._spec = spec
+        self._spec = replace(spec, log_format=self._log_format)
         self._wake.set()
 
     def facts(self) -> EngineFacts:

@@ -3,6 +3,7 @@ answers."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, RequestError, SaccadeError
@@ -25,8 +27,10 @@ from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.openapi import openapi_routes
+from saccade.server.records import Recorder, record_of
 from saccade.server.responses import responses_routes
 from saccade.server.tokenize import tokenize_routes
+from saccade.server.tracing import Tracer
 
 MAX_SHOWN = 100
 """Characters of a path that an error repeats."""
@@ -39,19 +43,25 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008  it is frozen
     access: Access = Access(),  # noqa: B008  it is frozen
     vllm_metrics: bool = False,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
-    `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too.
+    `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too. `tracer`:
+    gets a span of each request.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lag = asyncio.create_task(metrics.lag.run())
         try:
             await backend.start()
             yield
         finally:
+            lag.cancel()
             await backend.close()
+            if tracer:
+                await asyncio.to_thread(tracer.close)
 
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
@@ -85,14 +95,15 @@ def create_app(
 
     app.state.gate = gate
     app.add_middleware(Guard, access=access)
+    app.add_middleware(Recorder, crashed=_crashed, tell=tracer.tell if tracer else None)
     app.add_exception_handler(SaccadeError, _known)
     app.add_exception_handler(HTTPException, _routing)
-    app.add_exception_handler(Exception, _unknown)
     return app
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SaccadeError)
+    record_of(request.scope).error = error.code or error.type
     if error.status >= 500 and not isinstance(error, BusyError):  # those are told in the metrics
         _log.error("%s", error.message)
     return refusal(error, request.scope["path"])
@@ -108,6 +119,6 @@ async def _routing(request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-async def _unknown(request: Request, error: Exception) -> JSONResponse:
+def _crashed(scope: Scope) -> Response:
     """A fault of ours; the traceback goes to the log, not to the client."""
-    return refusal(INTERNAL, request.scope["path"])
+    return refusal(INTERNAL, scope["path"])

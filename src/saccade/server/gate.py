@@ -33,6 +33,7 @@ from saccade.server.keys import ANYONE
 from saccade.server.load import NOTHING, Load
 from saccade.server.merge import merged
 from saccade.server.metrics import Metrics
+from saccade.server.records import Record, record_of
 from saccade.server.visit import Visit, patience_of
 from saccade.types import Delta, Request
 
@@ -158,13 +159,15 @@ class Gate:
             self.check_model(call.model)
             salt = b"" if self._share_caches or visit.key is ANYONE else visit.key.salt
             requests = [replace(request, salt=salt, deadline=visit.deadline) for request in call.requests]
+            record = record_of(http.scope)
+            record.requests, record.stream = tuple(requests), call.stream
             loads = [self._admission.estimates.load(request) for request in requests]
             deltas = merged([self._backend.generate(request) for request in requests])
             if visit.deadline is not None:
                 deltas = visit.in_time(deltas)
             first = await visit.first(sum(loads, NOTHING), lambda: anext(deltas))
             headers = {"x-request-id": id, **visit.headers()}
-            watch = _Watch(self._admission, self._metrics, visit, loads, arrived)
+            watch = _Watch(self._admission, self._metrics, visit, record, loads, arrived)
             if call.stream:
                 leaving.pop_all()
 
@@ -202,8 +205,15 @@ class _Watch:
     """Sees to it that the end of each answer of a call is counted, once, and its tokens."""
 
     def __init__(
-        self, admission: Admission, metrics: Metrics, visit: Visit, loads: Sequence[Load], arrived: float
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        visit: Visit,
+        record: Record,
+        loads: Sequence[Load],
+        arrived: float,
     ) -> None:
+        self._record = record
         self._admission = admission
         self._metrics = metrics
         self._visit = visit
@@ -219,12 +229,14 @@ class _Watch:
             self._tokens += delta.usage.prompt_tokens - load.tokens
             self._admission.estimates.learn(load, delta.usage)
             self._metrics.finished(delta, self._arrived)
+            self._record.lasts.append(delta)
             if not self._open:
                 self._visit.used(self._tokens)
 
     def broken_off(self, reason: Literal["abort", "error"]) -> None:
         if self._open:
             self._visit.used(self._tokens)
+            self._record.broken_off = reason
         while self._open:
             self._open.popitem()
             self._metrics.broken_off(reason)

@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from saccade.server.admission import Admission
+from saccade.server.lag import Lag
 from saccade.types import VISION_LEVELS, CacheHits, Delta, EngineStats, PictureLevel
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -47,6 +48,7 @@ STAGES = {
 }
 PER_TOKEN = "request_time_per_output_token_seconds"
 WHOLE = "e2e_request_latency_seconds"
+LAG = "event_loop_lag_seconds"
 DERIVED = {PER_TOKEN: "Mean of one request, without its first token", WHOLE: "From arrival to the end"}
 
 TOKENS = {
@@ -113,6 +115,9 @@ class Metrics(Collector):
         self._cached_tokens = 0
         self._statuses: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter({"stop": 0, "length": 0, "abort": 0, "error": 0})
+        self._lag_seconds = Histogram()
+        self.lag = Lag(self._lag_seconds.add)
+        """Of the event loop that serves."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -168,11 +173,12 @@ class Metrics(Collector):
     def _families(self, prefix: str) -> Iterator[Metric]:
         for name, histogram in self._histograms.items():
             text = DERIVED[name] if name in DERIVED else (MEDIA_STAGES | STAGES)[name][1]
-            ends = (*map(str, BOUNDS), "+Inf")
-            buckets = list(zip(ends, map(float, accumulate(histogram.counts)), strict=True))
-            timed = HistogramMetricFamily(prefix + name, f"{text}, in seconds.", labels=["model_name"])
-            timed.add_metric([self._model], buckets, histogram.total)
-            yield timed
+            yield self._histogram(prefix + name, f"{text}, in seconds", histogram)
+        yield self._histogram(prefix + LAG, "How late the event loop wakes, in seconds", self._lag_seconds)
+        late = {"": self.lag.p99}
+        yield self._gauge(prefix + "event_loop_lag_p99_seconds", "99th percentile of that in the last minute", late)
+        late = {"": self.lag.worst}
+        yield self._gauge(prefix + "event_loop_lag_max_seconds", "The worst of it in the last minute", late)
         for name, text in TOKENS.items():
             yield self._counter(prefix + name, text, {"": self._tokens[name]})
         cached = {"": self._cached_tokens}
@@ -204,6 +210,13 @@ class Metrics(Collector):
         yield self._gauge(prefix + "kv_cache_usage_perc", "Keys and values in use; 1: all", {"": share})
         held = {"device": stats.feature_bytes_used, "host": stats.host_feature_bytes_used}
         yield self._gauge(prefix + "feature_cache_bytes", "Memory that vision features take", held, "tier")
+
+    def _histogram(self, name: str, text: str, histogram: Histogram) -> Metric:
+        ends = (*map(str, BOUNDS), "+Inf")
+        buckets = list(zip(ends, map(float, accumulate(histogram.counts)), strict=True))
+        family = HistogramMetricFamily(name, f"{text}.", labels=["model_name"])
+        family.add_metric([self._model], buckets, histogram.total)
+        return family
 
     def _counter(self, name: str, text: str, values: Mapping[str, int], label: str = "") -> Metric:
         family = CounterMetricFamily(name, f"{text}.", labels=["model_name", *([label] if label else [])])

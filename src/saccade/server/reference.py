@@ -176,7 +176,7 @@ tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`
 what it shows was not) or `miss`; `vision` is `prefix` (keys and values were there, so features were not needed),
 `device`, `host`, `wait` (another request was having them computed) or `miss`; of several pictures the worst is told.
 `prefix_tokens` are the tokens of the prompt whose keys and values were there. In a stream `timings` is in the last
-chunk. The header `x-request-id` repeats the `id`. A client that closes its connection ends the work.
+chunk. A client that closes its connection ends the work.
 
 ### Calls
 
@@ -280,6 +280,19 @@ While it is `loading`, `stage` is `files`, `libraries`, `weights`, `caches` or `
 stage that is done (0 to 1, or `null`), and `seconds` counts from the start. Neither route asks the engine.
 `GET /v1/models` answers meanwhile, too, with a `max_model_len` of `null`. A model that cannot be loaded ends the server
 with one line on standard error.
+
+## Logs and spans
+
+With `--log-level info` every request is one line on standard error when it ends, with `--log-format json` one object:
+`request_id`, `method`, `route`, `status`, `seconds`, `key` (its name), `answer_id`, `stream`, `pictures` (how many),
+`prompt_tokens`, `completion_tokens`, `finish`, `error` (its code) and what `timings` has. What was said, what was
+answered and addresses are not in it, and whatever looks like a key or a file is masked in every line, tracebacks too.
+A client that sends `x-request-id` (at most 128 letters, digits and `._:/+=-`) finds it in the answer's header and in
+the log; else the header has the `id`.
+
+With the extra `saccade[otel]` and `--otel-endpoint`, or `OTEL_EXPORTER_OTLP_ENDPOINT`, each request to the model is a
+span by OpenTelemetry's conventions for generative AI (`gen_ai.*`), a child of the caller's `traceparent`, with an event
+for each stage. Without an endpoint nothing of it is loaded.
 
 ## Metrics
 

@@ -18,15 +18,6 @@ from fastapi import FastAPI
 from saccade.errors import SaccadeError, SettingsError
 from saccade.server.protocol import PatientProtocol
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {name: {"handlers": ["stderr"], "level": "WARNING"} for name in ("uvicorn", "saccade")},
-}
-"""Only what needs attention: nothing for each request."""
-
 LAST_SECONDS = 1
 """For what is under way when the time to drain is over: an error as its last event."""
 
@@ -61,12 +52,14 @@ def run(
     drain: Callable[[], Awaitable[None]],
     drain_seconds: int,
     beside: Callable[[], Awaitable[None]],
+    log_config: dict[str, Any] | None = None,
 ) -> None:
     """Serve until SIGTERM (returns) or Ctrl-C (KeyboardInterrupt).
 
     Then `drain` is called, which lets nobody in any more and returns when all are out, and has `drain_seconds`; the
     port stays open meanwhile, so that those who come are told. A second signal ends everything at once. `beside` is
     called when the port is open. When it raises, the server ends and the caller gets the error.
+    `log_config`: for logging.config; None: logging is left as it is.
     """
     host, port = listener.getsockname()[:2]
     try:
@@ -77,7 +70,7 @@ def run(
         app,
         lifespan="off",  # It is run below, so that an error of the backend reaches the caller as it is.
         ws="none",
-        log_config=LOGGING,
+        log_config=log_config,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=LAST_SECONDS,
