@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from saccade import logs, terminal
 from saccade.commands import check, completion
 from saccade.commands.demo import demo
+from saccade.commands.profile import profile
 from saccade.errors import SaccadeError, SettingsError
 from saccade.flags import engine_options, with_settings
 from saccade.settings import LocalSettings, Settings, as_flags, flag, wants_spans
@@ -105,6 +106,7 @@ def serve(settings: Settings) -> None:
             access=access,
             vllm_metrics=settings.vllm_metrics,
             tracer=tracer,
+            profile_dir=settings.profile_dir,
         )
         run(
             web,
@@ -200,6 +202,7 @@ def pull(model: Annotated[str, typer.Argument(help="A name on the hub.")], *, se
 
 
 app.command()(check.doctor)
+app.command()(profile)
 app.command()(check.estimate)
 app.command()(completion.completion)
 

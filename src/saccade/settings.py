@@ -201,6 +201,9 @@ class Settings(LocalSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="info: one line for each request, without what was said in it; debug: for probes too"
     )
+    profile_dir: DirectoryPath | None = Field(
+        None, description="Directory for traces that saccade profile asks for; none: it may not ask"
+    )
     otel_endpoint: str | None = Field(
         None,
         min_length=1,

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
-from saccade.errors import ContextLengthError, EngineError
+from saccade.errors import ContextLengthError, EngineError, RequestError
 from saccade.text.parsers import AnswerParser
 from saccade.types import (
     Delta,
@@ -65,6 +66,11 @@ class Backend(Protocol):
 
     def stats(self) -> EngineStats | None:
         """What the engine behind it says of itself; None when there is nothing to say, or not yet."""
+        ...
+
+    async def profile(self, steps: int, file: Path) -> None:
+        """Record a trace of the next steps of the engine. Raises RequestError when there is no engine or one is being
+        recorded, BusyError when no steps come, EngineError when it cannot be written."""
         ...
 
     def progress(self) -> LoadProgress | None:
@@ -164,6 +170,9 @@ class Echo:
 
     def stats(self) -> EngineStats | None:
         return None
+
+    async def profile(self, steps: int, file: Path) -> None:
+        raise RequestError("There is no engine whose steps could be recorded.")
 
     def progress(self) -> LoadProgress | None:
         return None

@@ -7,6 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError
@@ -53,6 +54,9 @@ class Loading:
 
     async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
         return await self._answering().tokenize(asked)
+
+    async def profile(self, steps: int, file: Path) -> None:
+        await self._answering().profile(steps, file)
 
     def card(self) -> ModelCard:
         """Without context and facts as long as they are not known."""

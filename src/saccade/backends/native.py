@@ -26,6 +26,7 @@ from typing import Literal
 from saccade.backends.constraints import Constraints, vocabulary
 from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.backends.pictures import Pictures
+from saccade.backends.profile import recorded
 from saccade.backends.reply import Reply
 from saccade.backends.times import looked, whole
 from saccade.engine.options import EngineOptions
@@ -181,6 +182,10 @@ class Native:
     def stats(self) -> EngineStats | None:
         """What the engine is doing, half a second old at most while it works; None before its first step."""
         return self._host.stats()
+
+    async def profile(self, steps: int, file: Path) -> None:
+        self._check_alive()
+        await recorded(self._host, steps, file)
 
     def progress(self) -> LoadProgress | None:
         return None

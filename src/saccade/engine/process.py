@@ -115,6 +115,12 @@ class _Server:
             self._worker.abort(message)
             return
         assert isinstance(message, tuple)
+        if message[0] == "profile":
+            self._worker.profile(message[1], message[2], lambda error: self._out.send(("profiled", error)))
+            return
+        if message[0] == "end_profile":
+            self._worker.end_profile()
+            return
         request = unpack_request(message[0], message[1], self._arena)
         if request.pictures:
             self._with_pixels.add(request.id)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 
 from saccade.engine.arena import Arena
@@ -65,6 +66,8 @@ class EngineProcess:
         """There is something for the keeper to look at."""
         self._progress: tuple[str, float | None] = ("libraries", None)
         self._device_type = "cpu"
+        self._profiled: Callable[[str | None], None] | None = None
+        """Who waits for a trace."""
         self._was_loaded = False
         """By any process so far."""
         self._failures = 0
@@ -109,6 +112,23 @@ class EngineProcess:
         """Where loading is, and how much of that is done, 0 to 1, if it is known."""
         return self._progress if self._spec else ("files", None)
 
+    def profile(self, steps: int, file: Path, done: Callable[[str | None], None]) -> None:
+        serving = self._serving
+        if self._profiled or serving is None:
+            done("A trace is being recorded already." if serving else "The engine is being started again.")
+            return
+        self._profiled = done
+        serving.requests.send(("profile", steps, file))
+
+    def end_profile(self) -> None:
+        if serving := self._serving:
+            serving.requests.send(("end_profile",))
+
+    def _end_profile(self, error: str | None) -> None:
+        done, self._profiled = self._profiled, None
+        if done:
+            done(error)
+
     def stats(self) -> EngineStats | None:
         return self._stats
 
@@ -147,6 +167,8 @@ class EngineProcess:
                 outs = unpack_outs(value)
                 self._dispatch.note(outs)
                 self._emit(outs)
+            elif kind == "profiled":
+                self._end_profile(value)
             else:
                 self._stats = value
 
@@ -239,6 +261,7 @@ class EngineProcess:
         self._serving = child
         self._watch(child)
         self._serving = None
+        self._end_profile("The engine broke down while it was recorded.")
         self._dispatch.connect(None)
         if not child.is_silent.is_set() and not self._on_loop(self._detach, loop, child):
             child.is_attached = False

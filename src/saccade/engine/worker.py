@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from saccade.engine.pulse import Pulse
+from saccade.engine.recording import EXPORT_SECONDS, Recording
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineFacts
 from saccade.errors import RequestError
@@ -65,6 +67,14 @@ class EngineHost(Protocol):
         """What the engine was doing STATS_SECONDS ago or later; None when that is not known yet."""
         ...
 
+    def profile(self, steps: int, file: Path, done: Callable[[str | None], None]) -> None:
+        """Record a trace of the next steps; `done` hears, in any thread, when the file is there or why it is not."""
+        ...
+
+    def end_profile(self) -> None:
+        """No further steps are recorded; what there is is written."""
+        ...
+
     @property
     def alive(self) -> bool:
         """Whether what is handed in will be answered, if perhaps not at once."""
@@ -81,6 +91,10 @@ class _Abort:
     request_id: str
 
 
+class _EndRecording:
+    """Nobody waits for further steps of a trace."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     request: EngineRequest
@@ -93,9 +107,10 @@ class Worker:
     def __init__(self, engine: Engine, facts: EngineFacts) -> None:
         self._engine = engine
         self._facts = facts
-        self._inbox: SimpleQueue[EngineRequest | _Compiled | _Abort | None] = SimpleQueue()
+        self._inbox: SimpleQueue[EngineRequest | _Compiled | _Abort | Recording | _EndRecording | None] = SimpleQueue()
         self._compiling: set[str] = set()
         """Requests whose grammars are being compiled; the engine does not know them yet."""
+        self._recording: Recording | None = None
         self._stats: EngineStats | None = None
         self._thread: threading.Thread | None = None
 
@@ -140,6 +155,12 @@ class Worker:
         if self._thread is not None:
             self._thread.join()
 
+    def profile(self, steps: int, file: Path, done: Callable[[str | None], None]) -> None:
+        self._inbox.put(Recording(steps, file, done))
+
+    def end_profile(self) -> None:
+        self._inbox.put(_EndRecording())
+
     def run(self, emit: Emit, ended: Ended, note: Callable[[EngineStats], None], pulse: Pulse | None = None) -> None:
         """What the thread does: returns when all is over. The callbacks run in this thread; `emit` gets what each step
         brought, which may be nothing, `note` the stats from time to time, and `pulse` is told of each step."""
@@ -149,7 +170,7 @@ class Worker:
         try:
             note(self._engine.stats())
             noted = time.monotonic()
-            while self._take_in(emit):
+            while self._take_in(emit, pulse):
                 if self._engine.has_work:
                     emit(self._step(pulse))
                 if not self._engine.has_work or time.monotonic() - noted > STATS_SECONDS:
@@ -162,22 +183,49 @@ class Worker:
             ended(cause)
 
     def _step(self, pulse: Pulse | None) -> list[TokenOut]:
-        if pulse is None:
-            return self._engine.step()
-        pulse.begin()
+        if self._recording:
+            self._recording.before_step()
+        if pulse:
+            pulse.begin()
         outs = self._engine.step()
-        pulse.end()
+        if pulse:
+            pulse.end()
+        if self._recording and self._recording.after_step():
+            self._end_recording(pulse)
         return outs
+
+    def _record(self, recording: Recording) -> None:
+        if self._recording:
+            recording.refuse()
+        else:
+            self._recording = recording
+
+    def _end_recording(self, pulse: Pulse | None) -> None:
+        """Write the trace, which may take longer than a step."""
+        recording, self._recording = self._recording, None
+        if recording is None:
+            return
+        if pulse:
+            pulse.begin(EXPORT_SECONDS)
+        recording.end()
+        if pulse:
+            pulse.end()
 
     def _note(self, stats: EngineStats) -> None:
         self._stats = stats
 
-    def _take_in(self, emit: Emit) -> bool:
+    def _take_in(self, emit: Emit, pulse: Pulse | None) -> bool:
         """Everything that has arrived, after waiting for it if there is nothing else to do; False at the end."""
         while not self._inbox.empty() or not self._engine.has_work:
             message = self._inbox.get()
             if message is None:
                 return False
+            if isinstance(message, Recording):
+                self._record(message)
+                continue
+            if isinstance(message, _EndRecording):
+                self._end_recording(pulse)
+                continue
             if isinstance(message, _Abort):
                 self._compiling.discard(message.request_id)
                 self._engine.abort(message.request_id)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -27,6 +28,7 @@ from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.openapi import openapi_routes
+from saccade.server.profiling import profiling_routes
 from saccade.server.records import Recorder, record_of
 from saccade.server.responses import responses_routes
 from saccade.server.tokenize import tokenize_routes
@@ -44,11 +46,12 @@ def create_app(
     access: Access = Access(),  # noqa: B008  it is frozen
     vllm_metrics: bool = False,
     tracer: Tracer | None = None,
+    profile_dir: Path | None = None,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
     `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too. `tracer`:
-    gets a span of each request.
+    gets a span of each request. `profile_dir`: where traces of steps may be written to.
     """
 
     @asynccontextmanager
@@ -75,6 +78,8 @@ def create_app(
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend, gate))
     app.include_router(openapi_routes(card.id))
+    if profile_dir:
+        app.include_router(profiling_routes(backend, profile_dir))
     created = int(time.time())
 
     @app.get("/v1/models")

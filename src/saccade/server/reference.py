@@ -294,6 +294,12 @@ With the extra `saccade[otel]` and `--otel-endpoint`, or `OTEL_EXPORTER_OTLP_END
 span by OpenTelemetry's conventions for generative AI (`gen_ai.*`), a child of the caller's `traceparent`, with an event
 for each stage. Without an endpoint nothing of it is loaded.
 
+## Traces of steps
+
+With `--profile-dir DIR`, `POST /admin/profile` with `{{"steps": 20}}` (1 to 1000) records the engine's next steps with
+PyTorch's profiler and answers `{{"file", "steps"}}` when the file is in that directory; `saccade profile --url URL`
+asks for it. Without that setting there is no such route. It is behind the keys like all others.
+
 ## Metrics
 
 `GET /metrics` is what Prometheus reads. Every name begins with `{prefix}` and has the label `model_name`; with
