@@ -63,6 +63,7 @@ def test_an_engine_here(load: Callable[..., Native], tmp_path: Path, monkeypatch
         await told(backend.generate(request(max_tokens=10)))
         await work
         assert 2 <= steps_of(one) <= 3, "the first may only tell of an abort"
+        await asyncio.sleep(0.3)  # the step that forgets the request
         monkeypatch.setattr(profile, "PATIENCE", 0.1)
         with pytest.raises(BusyError, match="No step"):
             await backend.profile(3, two)

@@ -315,5 +315,7 @@ Stages of pictures are told of requests that have some. Answers that broke off a
 |---|---|
 {figures}
 
+`deploy/grafana/dashboards/saccade.json` is a Grafana dashboard of these.
+
 What the engine says of itself is at most half a second old while it works, and begins again at 0 when it was restarted.
 """
