@@ -1,10 +1,16 @@
 # The verbs of the project; `make help` lists them. Every verb sets up what it needs in .venv by itself.
 PYTHON ?= python3
 PORT   ?= 8000
+MINUTES ?= 30
+KILLS  ?= 20
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
+<<<<<<< HEAD
 .PHONY: run test lint fix bench doctor conformance help clean
+=======
+.PHONY: run test lint fix bench doctor soak help clean
+>>>>>>> d4192e1 (make soak: mixed traffic for a long time and what it leaves behind; what a streamed token costs the gateway)
 .DEFAULT_GOAL := help
 
 run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
@@ -31,8 +37,15 @@ bench: .venv/.run  ## measure a server with the demo model: first token, gaps, t
 doctor: .venv/.run  ## look whether this machine can serve, and how to mend what is wrong
 	@$(BIN)/saccade doctor
 
+<<<<<<< HEAD
 conformance: .venv/.run .venv/.conformance  ## run the public test suites and write docs/conformance.md
 	.venv/conformance/bin/python conformance/run.py --write
+=======
+soak: .venv/.dev  ## mixed traffic and kills for a long time: nothing may leak (MINUTES=30, KILLS=20)
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
+	$(BIN)/pytest -q -s tests/backends/test_kills.py --kills $(KILLS)
+	$(BIN)/python benchmarks/stream_cost.py
+>>>>>>> d4192e1 (make soak: mixed traffic for a long time and what it leaves behind; what a streamed token costs the gateway)
 
 clean:  ## remove the virtual environment
 	rm -rf .venv

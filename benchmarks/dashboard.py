@@ -1,5 +1,8 @@
-"""Writes the dashboard of a server, deploy/grafana/dashboards/saccade.json: `python benchmarks/dashboard.py`. Panels are
-rows of a table below, so that a name that changes is changed in one place; a test looks each up in what /metrics tells."""
+"""Writes the dashboard of a server, deploy/grafana/dashboards/saccade.json: `python benchmarks/dashboard.py`.
+
+Panels are rows of a table below, so that a name that changes is changed in one place; a test looks each of them up in
+what /metrics tells.
+"""
 
 from __future__ import annotations
 

@@ -283,6 +283,7 @@ def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
         allow_remote=settings.allow_remote_media,
         allow_hosts=frozenset((settings.allow_media_hosts or "").replace(",", " ").split()),
         media_root=settings.media_root,
+        recent_bytes=settings.picture_cache_memory,
         timeout=settings.remote_timeout,
     )
     options = engine_options(settings)

@@ -17,9 +17,6 @@ from saccade.media.pixels import Plans, prepare
 from saccade.media.recent import RecentPictures
 from saccade.types import CacheHits, MediaRef, Picture, StageTimes, UInt8Array
 
-RECENT_BYTES = 512 * 2**20
-"""Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
-
 
 class Pictures:
     """Fetches, decodes and resizes in threads of its own, and keeps what was prepared lately."""
@@ -28,7 +25,7 @@ class Pictures:
         self._limits = limits
         self._plans = plans
         self._fetcher = Fetcher(limits)
-        self._recent = RecentPictures(RECENT_BYTES)
+        self._recent = RecentPictures(limits.recent_bytes)
         num_threads = min(8, 2 + (os.cpu_count() or 1))
         self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
         """Where `look` is to be called."""

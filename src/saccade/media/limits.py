@@ -34,6 +34,8 @@ class MediaLimits:
     """Hosts that are fetched from in any case, whatever their addresses are."""
     media_root: Path | None = None
     """The directory below which file: URLs and paths may name files; None: no files at all."""
+    recent_bytes: int = 512 * 2**20
+    """Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
     timeout: float = 20.0
     """Seconds for one http(s) file, redirects included."""
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -113,6 +114,8 @@ class Recorder:
 
         try:
             await self._app(scope, receive, send_more)
+        except ClientDisconnect:  # nobody reads what could be answered
+            record.broken_off = record.broken_off or "abort"
         except Exception:
             logging.getLogger("saccade.server").exception("Request %s failed.", record.id)
             if record.status:  # too late for another answer; the connection is closed
