@@ -223,7 +223,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_environment_file_is_a_set_of_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.toml"
+    keys = tmp_path / "keys"
     keys.write_text("")
     for line in FILES["saccade.env"].splitlines():
         if line and not line.startswith("#"):
