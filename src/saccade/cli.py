@@ -102,6 +102,7 @@ def serve(settings: Settings) -> None:
 
         web = create_app(
             loading,
+            resume_seconds=settings.resume_seconds,
             limits=_limits(settings, several_keys=len(access.keys) > 1),
             access=access,
             vllm_metrics=settings.vllm_metrics,

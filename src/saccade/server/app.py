@@ -31,6 +31,7 @@ from saccade.server.openapi import openapi_routes
 from saccade.server.profiling import profiling_routes
 from saccade.server.records import Recorder, record_of
 from saccade.server.responses import responses_routes
+from saccade.server.resume import GRACE_SECONDS, Replays
 from saccade.server.tokenize import tokenize_routes
 from saccade.server.tracing import Tracer
 
@@ -47,11 +48,13 @@ def create_app(
     vllm_metrics: bool = False,
     tracer: Tracer | None = None,
     profile_dir: Path | None = None,
+    resume_seconds: float = GRACE_SECONDS,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
     `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too. `tracer`:
-    gets a span of each request. `profile_dir`: where traces of steps may be written to.
+    gets a span of each request. `profile_dir`: where traces of steps may be written to. `resume_seconds`:
+    how long a stream goes on whose client has gone but asked to be able to come back.
     """
 
     @asynccontextmanager
@@ -62,6 +65,7 @@ def create_app(
             yield
         finally:
             lag.cancel()
+            await replays.close()
             await backend.close()
             if tracer:
                 await asyncio.to_thread(tracer.close)
@@ -72,7 +76,8 @@ def create_app(
     admission = Admission(limits, lambda: backend.card().context)
     metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, share_caches=access.share_caches)
-    app.include_router(chat_routes(gate))
+    replays = Replays(resume_seconds)
+    app.include_router(chat_routes(gate, replays))
     app.include_router(responses_routes(gate))
     app.include_router(messages_routes(backend, gate))
     app.include_router(tokenize_routes(backend, gate))

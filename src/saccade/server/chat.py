@@ -11,18 +11,36 @@ from fastapi.responses import Response
 from saccade import types
 from saccade.errors import SaccadeError
 from saccade.server.answer import Answer, event
-from saccade.server.gate import Gate
+from saccade.server.connection import EventStream
+from saccade.server.gate import CLOSING, Gate
+from saccade.server.guard import key_of
+from saccade.server.resume import Replays, last_event, wants_resume
 from saccade.server.schema import ChatCall, parse_chat
 from saccade.types import Delta
 
 
-def chat_routes(gate: Gate) -> APIRouter:
-    """The chat endpoint behind `gate`."""
+def chat_routes(gate: Gate, replays: Replays) -> APIRouter:
+    """The chat endpoint behind `gate`; streams that are to outlive their connections are kept in `replays`."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions")
     async def chat_completions(http: Request) -> Response:
-        return await gate.answer(http, "chatcmpl-", _Chat)
+        if not wants_resume(http.headers.get("x-saccade-resume")):
+            return await gate.answer(http, "chatcmpl-", _Chat)
+        replays.check()
+        return await gate.answer(http, "chatcmpl-", _Chat, replays)
+
+    @router.get("/v1/chat/completions/{id}/events")
+    async def events(http: Request, id: str) -> Response:
+        replay = replays.find(id, key_of(http.scope))
+        after = last_event(http.headers.get("last-event-id"))
+        replay.check(after)
+        return EventStream(replay.read(after), {"x-request-id": id}, closing=lambda: event(CLOSING.to_openai()))
+
+    @router.post("/v1/chat/completions/{id}/cancel")
+    async def cancel(http: Request, id: str) -> dict[str, str]:
+        cancelled = replays.find(id, key_of(http.scope)).cancel()
+        return {"id": id, "status": "cancelled" if cancelled else "completed"}
 
     return router
 

@@ -85,7 +85,7 @@ class EventStream(StreamingResponse):
         headers: dict[str, str],
         *,
         closing: Callable[[], bytes],
-        ended: Callable[[], Awaitable[None]],
+        ended: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`closing`: the last event when the server ends before the answer does. `ended` is awaited at the end, even
         when not one event was asked for."""
@@ -102,7 +102,8 @@ class EventStream(StreamingResponse):
         except asyncio.CancelledError:  # The server ends, and waited long enough.
             await send({"type": "http.response.body", "body": self._closing()})
         finally:
-            await self._ended()
+            if self._ended:
+                await self._ended()
 
 
 def refusal(error: SaccadeError, path: str, status: int | None = None) -> JSONResponse:

@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from saccade.backends.base import Backend
-from saccade.errors import BusyError, EngineError, NotFoundError, SaccadeError
+from saccade.errors import BusyError, EngineError, NotFoundError, RequestError, SaccadeError
 from saccade.server.admission import Admission
 from saccade.server.connection import EventStream, while_connected
 from saccade.server.guard import key_of
@@ -34,6 +34,7 @@ from saccade.server.load import NOTHING, Load
 from saccade.server.merge import merged
 from saccade.server.metrics import Metrics
 from saccade.server.records import Record, record_of
+from saccade.server.resume import Replays, Source
 from saccade.server.visit import Visit, patience_of
 from saccade.types import Delta, Request
 
@@ -104,9 +105,10 @@ class Gate:
         self.closed = False
         """Whether nobody is let in any more."""
 
-    async def answer(self, http: HttpRequest, prefix: str, parse: Parse) -> Response:
-        """The answer to one POST, whole or as a stream; its id begins with `prefix`. Raises SaccadeError."""
-        return await self.responding(self._answer(http, f"{prefix}{uuid4().hex}", parse, time.perf_counter()))
+    async def answer(self, http: HttpRequest, prefix: str, parse: Parse, replays: Replays | None = None) -> Response:
+        """The answer to one POST, whole or as a stream; its id begins with `prefix`. A stream that is to outlive its
+        connection is kept in `replays`. Raises SaccadeError."""
+        return await self.responding(self._answer(http, f"{prefix}{uuid4().hex}", parse, time.perf_counter(), replays))
 
     def visit(self, http: HttpRequest) -> Visit:
         """A place for one request. Raises QueueFullError, RateLimitError or BusyError when there is none."""
@@ -152,11 +154,15 @@ class Gate:
         if not self._backend.alive():
             raise BusyError("The server cannot answer now.", hint="See /health/ready.")
 
-    async def _answer(self, http: HttpRequest, id: str, parse: Parse, arrived: float) -> Response:
+    async def _answer(
+        self, http: HttpRequest, id: str, parse: Parse, arrived: float, replays: Replays | None
+    ) -> Response:
         with ExitStack() as leaving:
             visit = leaving.enter_context(self.visit(http))
             call = parse(await visit.read(), id, self._backend.card().id)
             self.check_model(call.model)
+            if replays and not call.stream:
+                raise RequestError("'x-saccade-resume' is only possible with 'stream'.", param="x-saccade-resume")
             salt = b"" if self._share_caches or visit.key is ANYONE else visit.key.salt
             requests = [replace(request, salt=salt, deadline=visit.deadline) for request in call.requests]
             record = record_of(http.scope)
@@ -177,6 +183,9 @@ class Gate:
                     visit.close()
 
                 events = _events(call, first, deltas, watch)
+                if replays:
+                    replay = replays.keep(id, visit.key, Source(events, call.failure, ended))
+                    return EventStream(replay.read(0), headers, closing=lambda: call.failure(CLOSING))
                 return EventStream(events, headers, closing=lambda: call.failure(CLOSING), ended=ended)
             async with aclosing(deltas):
                 answers = await while_connected(http.receive, _all(len(loads), first, deltas))

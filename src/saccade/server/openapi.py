@@ -82,6 +82,8 @@ def document(model: str) -> Schema:
     paths["/v1/models/{model}"]["get"]["parameters"] = [
         {"name": "model", "in": "path", "required": True, "schema": {"enum": [model]}}
     ]
+    for path, kind in (("events", "get"), ("cancel", "post")):
+        paths[f"/v1/chat/completions/{{id}}/{path}"] = {kind: _kept(path)}
     told = {"text/plain": {"schema": {"type": "string"}}}
     paths["/metrics"] = {"get": {**_get("/metrics", "Alive", "What Prometheus reads")}}
     paths["/metrics"]["get"]["responses"]["200"]["content"] = told
@@ -116,6 +118,21 @@ def _post(path: str, body: type[BaseModel], answer: str, summary: str, streams: 
 
 def _get(path: str, answer: str, summary: str) -> Schema:
     return {"summary": summary, "responses": _responses(path, _json(_ref(answer)))}
+
+
+def _kept(path: str) -> Schema:
+    """What can be done with a stream that was kept for its client."""
+    parameters = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if path == "cancel":
+        return {
+            "summary": "End a stream",
+            "parameters": parameters,
+            "responses": _responses("", _json(_ref("Cancelled"))),
+        }
+    number = {"type": "string", "pattern": "^[0-9]{1,9}$"}
+    parameters.append({"name": "Last-Event-ID", "in": "header", "required": False, "schema": number})
+    answered: Schema = {"text/event-stream": {"schema": {}}}
+    return {"summary": "The rest of a stream", "parameters": parameters, "responses": _responses("", answered)}
 
 
 def _responses(path: str, answered: Schema) -> Schema:

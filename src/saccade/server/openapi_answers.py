@@ -171,6 +171,7 @@ SCHEMAS: dict[str, Schema] = {
     "Model": _MODEL,
     "Models": _object(object=_one_of("list"), data={**_list(_MODEL), "minItems": 1, "maxItems": 1}),
     "Alive": _object(status=_one_of("alive")),
+    "Cancelled": _object(id=TEXT, status=_one_of("cancelled", "completed")),
     "Ready": _object(status=_one_of("ready"), model=TEXT),
     "Document": _object(openapi=TEXT, info=ANY, paths=ANY),
 }

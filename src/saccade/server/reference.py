@@ -8,6 +8,7 @@ from saccade.server.admission import Admission, Limits
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
+from saccade.server.resume import MAX_BYTES
 from saccade.server.schema import ChatBody, TokenizeBody
 from saccade.types import GRAMMAR_CHARACTERS, EngineStats
 
@@ -25,6 +26,7 @@ def reference() -> str:
         low=f"{DETAIL_PIXELS['low']:,}",
         original=f"{DETAIL_PIXELS['original']:,}",
         frames=MAX_FRAMES,
+        resume=f"{MAX_BYTES:,}",
         prefix=PREFIX,
         vllm_prefix=VLLM_PREFIX,
         **_metrics(),
@@ -58,6 +60,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 |---|---|
 | `POST /v1/chat/completions` | An answer, whole or as a stream of server-sent events |
 | `POST /tokenize` | The token ids of a text or a conversation; see below |
+| `GET /v1/chat/completions/{{id}}/events`, `POST .../cancel` | The rest of a stream, its end; see below |
 | `POST /v1/responses` | The same in OpenAI's newer form, stateless; see [responses](responses.md) |
 | `POST /v1/messages`, `/v1/messages/count_tokens` | The same in Anthropic's form; see [messages](messages.md) |
 | `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
@@ -201,6 +204,16 @@ told in pixels of the picture as it was sent, upright, streamed or not: the numb
 `content` and in arguments of calls. Numbers anywhere else, thoughts and `logprobs` stay as the model wrote them. With
 several pictures and videos (of all messages) the request has to say which one is meant:
 `{{"unit": "pixel", "picture": 0}}` is the first.
+
+## Coming back to a stream
+
+With the header `x-saccade-resume: true` the events of a stream have numbers (`id:` lines), and the work goes on for
+`--resume-seconds` when the connection is lost. `GET /v1/chat/completions/{{id}}/events` with `Last-Event-ID: N` then
+gives the events after number N, those to come too; the id is that of the chunks and of `x-request-id`. The last
+{resume} bytes of events are kept, as long again after the end. `POST /v1/chat/completions/{{id}}/cancel` ends such a
+stream. Only the key that asked can do either; for all others, and when it is too late, the answer is 404 with the code
+`unknown_request` or `events_gone`: send the request again. Without the header a connection that closes ends the work at
+once.
 
 ## Errors
 
