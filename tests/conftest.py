@@ -20,6 +20,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-steps", type=int, default=1_000_000, help="steps of the scheduler's simulator")
     parser.addoption("--urls", type=int, default=5000, help="generated URLs that may reach nothing private")
+    parser.addoption("--malformed", type=int, default=300, help="requests that are wrong in some way")
+    parser.addoption("--aborts", type=int, default=100, help="clients that leave at a random moment")
     parser.addoption("--kills", type=int, default=2, help="times in a row that the engine of a server is killed")
     parser.addoption("--grammar-seeds", type=int, default=3, help="answers under each schema in each way to sample")
     parser.addoption("--sim-seed", type=int, default=0, help="seed of the simulator's first episode")

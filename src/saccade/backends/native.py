@@ -62,6 +62,8 @@ WHITE = base64.b64decode(
     "4dI8z/G7AAAAAElFTkSuQmCC"
 )
 """A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
+MAX_BEHIND = 1024
+"""Tokens that are kept for a client that does not read."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """What ends an answer of a checkpoint that does not say."""
 
@@ -308,8 +310,14 @@ class Native:
 
     def _deliver(self, outs: list[TokenOut]) -> None:
         for out in outs:
-            if out.request_id in self._answers:
-                self._answers[out.request_id].put_nowait(out)
+            if (queue := self._answers.get(out.request_id)) is None:
+                continue
+            if queue.qsize() < MAX_BEHIND:
+                queue.put_nowait(out)
+            elif queue.qsize() == MAX_BEHIND:  # Its reader's connection is full: what is kept for one is bounded.
+                self._host.abort(out.request_id)
+                why = f"The client is more than {MAX_BEHIND} tokens behind."
+                queue.put_nowait(TokenOut(out.request_id, None, finish_reason="error", error=why))
 
     def _end_all(self, why: str) -> None:
         self._over = why

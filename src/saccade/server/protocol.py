@@ -33,6 +33,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._head = 0
         """Bytes of a head that is not complete."""
+        self._is_too_large = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,14 +51,15 @@ class PatientProtocol(HttpToolsProtocol):
             self._head += len(data)
         super().data_received(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
+            self._is_too_large = True
             self.send_400_response("")
 
     def on_headers_complete(self) -> None:
         self._came("head")
-        self._head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if self._head > MAX_HEAD:
-            raise ValueError("the parser makes it a refusal")
         self._head = 0
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            self._is_too_large = True
+            raise ValueError("the parser makes it a refusal")
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
