@@ -30,10 +30,8 @@ import saccade
 
 PICTURE = (Path(saccade.__file__).parent / "demo" / "examples" / "receipt.png").read_bytes()
 URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
-QUESTION = {
-    "role": "user",
-    "content": [{"type": "image_url", "image_url": {"url": URL}}, {"type": "text", "text": "?"}],
-}
+IMAGE = {"type": "image_url", "image_url": {"url": URL}}
+QUESTION = {"role": "user", "content": [IMAGE, {"type": "text", "text": "?"}]}
 VALID = {"model": "here", "messages": [QUESTION], "max_tokens": 8, "temperature": 0}
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 2**70, 1e308, -0.0, 0.5, "", "a", "\ud800", "\u0000", "x" * 5000, [], {}, [[]],
