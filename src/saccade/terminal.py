@@ -200,8 +200,8 @@ def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
 
     console = Console(soft_wrap=True, highlight=False)  # A command that is wrapped cannot be pasted.
     for found in findings:
-        line = Text(f"{found['level']:<8}", style=_LEVELS[found["level"]])
-        console.print(line + Text(f" {found['check']:<14} {found['text']}", style=""))
+        level = (f"{found['level']:<8}", _LEVELS[found["level"]])
+        console.print(Text.assemble(level, f" {found['check']:<14} {found['text']}"))
         if found["mend"]:
             console.print(Text(f"{'':<24}mend: {found['mend']}", style="bold"))
     levels = [found["level"] for found in findings]

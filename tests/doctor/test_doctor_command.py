@@ -143,7 +143,7 @@ def test_colours_on_a_terminal_only_where_they_are_wanted() -> None:
     ):
         environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")} | variables
         done = subprocess.run([*outside.SACCADE[:1], "-c", code], capture_output=True, text=True, env=environment)
-        assert ("\x1b[31m" in done.stdout) is coloured, variables
+        assert ("\x1b[31mproblem \x1b[0m" in done.stdout) is coloured, variables
 
 
 def test_the_short_form_is_quick() -> None:
