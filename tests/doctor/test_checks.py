@@ -352,3 +352,18 @@ def broken_in(directory: Path) -> dict[str, str]:
     made = Machine(Settings(model=str(directory)))
     made.model = Model(directory)
     return made.broken_files
+
+
+def test_code_for_gpus_to_come_is_enough() -> None:
+    card = Gpu("New", (12, 0), CARD.memory)
+    assert software.gpu(machine(torch=Torch("2", "12.8", "13.0", ("sm_90", "compute_90"), (card,)))).level == "ok"
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_as_it_is() -> None:
+    real = Machine(Settings(device="cuda", port=0))
+    assert real.gpu is not None
+    assert real.driver is not None
+    levels = {check.__name__: check(real).level for check in checks.CHECKS if check.__module__ == software.__name__}
+    assert "problem" not in levels.values(), levels
+    assert serving.memory(real).level == "ok"

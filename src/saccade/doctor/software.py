@@ -75,7 +75,8 @@ def _usable(machine: Machine, names: str) -> Finding:
     if card.capability < OLDEST_GPU:
         text = f"{card.name} ({name}) is too old for the kernels, which need sm_70."
         return problem("gpu", text, serve_command(machine.settings, device="cpu"))
-    if majors and str(card.capability[0]) not in majors:
+    forward = any(arch.startswith("compute_") for arch in found.architectures)  # code that a newer GPU compiles itself
+    if majors and not forward and str(card.capability[0]) not in majors:
         text = f"This PyTorch has no code for {card.name} ({name}), only for {', '.join(found.architectures)}."
         return problem("gpu", text, f"{PIP} --force-reinstall torch")
     return ok("gpu", names)
