@@ -27,6 +27,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+MAX_TEXT = 400
+"""Characters of a message."""
+
+
 class SaccadeError(Exception):
     """Base of everything we raise on purpose; `hint` says how to mend it, `param` which field caused it."""
 
@@ -46,7 +50,13 @@ class SaccadeError(Exception):
     def to_openai(self) -> dict[str, dict[str, str | None]]:
         """The body of an OpenAI error answer."""
         message = f"{self.message} {self.hint}" if self.hint else self.message
-        return {"error": {"message": message, "type": self.type, "param": self.param, "code": self.code}}
+        told = {"message": _cut(message), "type": self.type, "param": _cut(self.param or "") or None}
+        return {"error": {**told, "code": self.code}}
+
+
+def _cut(text: str) -> str:
+    """Names that a caller made up may be of any length; what is told of them is not."""
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2 - 3]} ... {text[2 - MAX_TEXT // 2 :]}"
 
 
 class RequestError(SaccadeError):

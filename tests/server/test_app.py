@@ -70,3 +70,14 @@ def test_the_lifespan_starts_and_closes_the_backend() -> None:
         assert not backend.ready
 
     asyncio.run(live())
+
+
+def test_what_is_told_is_never_long(echo: Any) -> None:
+    for sent in ({"model": "x" * 5000, "messages": [{"role": "user", "content": "a"}]}, {"y" * 5000: 1}):
+        response = httpx.post(f"{echo.url}/v1/chat/completions", json=sent)
+        told = response.json()["error"]
+        assert response.status_code in (400, 404)
+        assert len(told["message"]) <= 400
+        assert told["message"].endswith((".", "'echo'."))
+        assert len(told["param"]) <= 400
+    assert len(httpx.get(f"{echo.url}/{'z' * 5000}").json()["error"]["message"]) <= 400
