@@ -6,11 +6,7 @@ KILLS  ?= 20
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-<<<<<<< HEAD
-.PHONY: run test lint fix bench doctor conformance help clean
-=======
-.PHONY: run test lint fix bench doctor soak help clean
->>>>>>> d4192e1 (make soak: mixed traffic for a long time and what it leaves behind; what a streamed token costs the gateway)
+.PHONY: run test lint fix bench doctor conformance soak help clean
 .DEFAULT_GOAL := help
 
 run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
@@ -37,15 +33,13 @@ bench: .venv/.run  ## measure a server with the demo model: first token, gaps, t
 doctor: .venv/.run  ## look whether this machine can serve, and how to mend what is wrong
 	@$(BIN)/saccade doctor
 
-<<<<<<< HEAD
 conformance: .venv/.run .venv/.conformance  ## run the public test suites and write docs/conformance.md
 	.venv/conformance/bin/python conformance/run.py --write
-=======
+
 soak: .venv/.dev  ## mixed traffic and kills for a long time: nothing may leak (MINUTES=30, KILLS=20)
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 	$(BIN)/pytest -q -s tests/backends/test_kills.py --kills $(KILLS)
 	$(BIN)/python benchmarks/stream_cost.py
->>>>>>> d4192e1 (make soak: mixed traffic for a long time and what it leaves behind; what a streamed token costs the gateway)
 
 clean:  ## remove the virtual environment
 	rm -rf .venv
