@@ -16,6 +16,7 @@ from saccade.server.connection import read_body
 from saccade.server.validate import Wire, json_object, validated
 
 MAX_BODY = 4096
+BODY_SECONDS = 10.0
 MAX_STEPS = 1000
 
 
@@ -25,6 +26,10 @@ class ProfileBody(Wire):
     steps: int = Field(20, ge=1, le=MAX_STEPS, description="Steps of the engine to record.")
 
 
+async def _read(http: Request) -> bytes:
+    return await read_body(http, MAX_BODY, seconds=BODY_SECONDS, count=lambda _: None)
+
+
 def profiling_routes(backend: Backend, directory: Path) -> APIRouter:
     """The route, whose files go to `directory`."""
     router = APIRouter()
@@ -32,7 +37,7 @@ def profiling_routes(backend: Backend, directory: Path) -> APIRouter:
 
     @router.post("/admin/profile")
     async def profile(http: Request) -> JSONResponse:
-        wanted = validated(ProfileBody, json_object(await read_body(http, MAX_BODY)))
+        wanted = validated(ProfileBody, json_object(await _read(http)))
         name = f"saccade-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{next(numbers)}.json"
         await backend.profile(wanted.steps, directory / name)
         return JSONResponse({"file": name, "steps": wanted.steps})
