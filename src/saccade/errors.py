@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-
 MAX_TEXT = 400
 """Characters of a message."""
 
