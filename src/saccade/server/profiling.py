@@ -16,11 +16,7 @@ from saccade.server.connection import read_body
 from saccade.server.validate import Wire, json_object, validated
 
 MAX_BODY = 4096
-<<<<<<< HEAD
 BODY_SECONDS = 10.0
-=======
-MAX_BODY_SECONDS = 10.0
->>>>>>> d5d48da (A profile's request is read as bodies are read now)
 MAX_STEPS = 1000
 
 
@@ -41,18 +37,9 @@ def profiling_routes(backend: Backend, directory: Path) -> APIRouter:
 
     @router.post("/admin/profile")
     async def profile(http: Request) -> JSONResponse:
-<<<<<<< HEAD
         wanted = validated(ProfileBody, json_object(await _read(http)))
-=======
-        wanted = validated(ProfileBody, json_object(await _body(http)))
->>>>>>> d5d48da (A profile's request is read as bodies are read now)
         name = f"saccade-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{next(numbers)}.json"
         await backend.profile(wanted.steps, directory / name)
         return JSONResponse({"file": name, "steps": wanted.steps})
 
     return router
-
-
-async def _body(http: Request) -> bytes:
-    """It counts for nobody: whoever may record is the owner."""
-    return await read_body(http, MAX_BODY, seconds=MAX_BODY_SECONDS, count=lambda _: None)
