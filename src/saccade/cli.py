@@ -23,6 +23,7 @@ from saccade.settings import LocalSettings, Settings, as_flags, flag, wants_span
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
     from saccade.backends.base import Backend
     from saccade.engine.supervisor import EngineProcess
+    from saccade.media.limits import Decoding
     from saccade.server.admission import Limits
     from saccade.server.guard import Access
 
@@ -281,6 +282,7 @@ def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
         max_frames=settings.max_frames,
         max_video_frames=settings.max_video_frames,
         max_video_pixels=settings.max_video_pixels,
+        max_store_bytes=settings.media_store_memory,
         allow_remote=settings.allow_remote_media,
         allow_hosts=frozenset((settings.allow_media_hosts or "").replace(",", " ").split()),
         media_root=settings.media_root,
@@ -298,6 +300,17 @@ def _load(settings: Settings, process: EngineProcess | None = None) -> Backend:
             limits=limits,
             options=options,
             process=process,
+            decoding=_decoding(settings) if process else None,
             video_outer_markers=settings.video_outer_markers,
         )
     return backend
+
+
+def _decoding(settings: Settings) -> Decoding | None:
+    """Where files are decoded when strangers send them."""
+    from saccade.media.limits import Decoding
+
+    number = settings.decode_workers
+    if number is None:
+        number = max(2, min(8, os.cpu_count() or 1))
+    return Decoding(number, settings.decode_timeout, settings.decode_memory) if number else None

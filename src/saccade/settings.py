@@ -12,6 +12,7 @@ A name that is no setting is an error in each of the four, so that a typing erro
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -110,6 +111,9 @@ class LocalSettings(BaseSettings):
     max_file_bytes: ByteSize = Field(
         ByteSize(32 * 2**20), ge=1, description="Size of one picture or video file; more is refused"
     )
+    media_store_memory: ByteSize = Field(
+        ByteSize(512 * 2**20), ge=0, description="Main memory for files that were sent with POST /v1/media"
+    )
     allow_remote_media: bool = Field(
         False,
         description="Fetch pictures and videos from http(s) addresses of the public internet that requests name",
@@ -129,6 +133,13 @@ class LocalSettings(BaseSettings):
     )
     max_video_pixels: int = Field(
         32_000_000_000, ge=1, description="Pixels decoded for one video, in all frames together; more is refused"
+    )
+    decode_workers: int | None = Field(
+        None, ge=0, description="Processes that decode pictures and videos; none: one for each core, 2 to 8; 0: no own"
+    )
+    decode_timeout: float = Field(60.0, gt=0, description="Seconds that decoding one file may take")
+    decode_memory: ByteSize = Field(
+        ByteSize(2 * 2**30), ge=2**28, description="Memory that decoding one file may take, beside its pixels"
     )
     video_outer_markers: bool = Field(
         False, description="Put one more pair of vision markers around a whole video, as some released processors do"
@@ -268,6 +279,15 @@ def wants_spans(settings: Settings) -> bool:
     """Whether an endpoint for spans is given, here or by the standard's own variables."""
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     return bool(settings.otel_endpoint or any(os.environ.get(name) for name in names))
+
+
+def without_secrets() -> dict[str, str]:
+    """The environment for a process that reads strangers' files: nothing that looks like a setting or a secret."""
+    secret = re.compile(f"{PREFIX}|KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+    kept = {name: value for name, value in os.environ.items() if not secret.search(name)}
+    # One thread for products; and malloc keeps what it will need for the next picture, in few places.
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return kept | alone | {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 
 
 def flag(name: str) -> str:

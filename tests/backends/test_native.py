@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import shutil
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -290,6 +292,70 @@ def test_a_picture_that_is_none_harms_only_its_own_request(load: Load, broken: b
         assert backend.ready
 
     play(load(), scene)
+
+
+def named(url: str, salt: bytes = b"") -> Request:
+    parts = (MediaPart(MediaRef("image", "content[0].image_url", url=url)), TextPart("What is it?"))
+    return Request("r", "small", (Message("user", parts),), SamplingParams(max_tokens=3), salt=salt)
+
+
+def test_a_picture_sent_ahead_is_encoded_before_it_is_asked_for(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        kept = await backend.keep(MediaRef("image", "body", data=noise(seed=5)), b"a")
+        assert (kept.kind, kept.size, kept.num_tokens) == ("image", (64, 96), 6)
+        await asyncio.gather(*backend._ahead._tasks)
+        assert not backend._answers
+        (*_, last) = await told(backend.generate(named(f"media:{kept.digest}", b"a")))
+        assert last.times is not None
+        assert (last.times.decode_media, last.times.vision) == (0.0, 0.0), "neither decoded nor encoded again"
+        fresh = await ids(backend, named("data:image/png;base64," + base64.b64encode(noise(seed=5)).decode(), b"b"))
+        assert await ids(backend, named(f"media:{kept.digest}", b"a")) == fresh
+        assert backend.keeps(kept.digest, b"a")
+        assert not backend.keeps(kept.digest, b"b")
+        for salt, url in ((b"b", f"media:{kept.digest}"), (b"a", "media:" + "0" * 64)):
+            with pytest.raises(MediaError) as caught:
+                await told(backend.generate(named(url, salt)))
+            assert (caught.value.code, caught.value.param) == ("media_not_found", "content[0].image_url")
+
+    play(load(), scene)
+
+
+def test_what_is_sent_ahead_waits_for_those_who_wait(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        with backend._ahead.someone_waits():
+            await backend.keep(MediaRef("image", "body", data=noise(seed=6)), b"")
+            await asyncio.sleep(0.05)
+            assert backend._ahead._tasks
+            assert not backend._answers
+        await asyncio.wait_for(asyncio.gather(*backend._ahead._tasks), 10)
+
+    play(load(), scene)
+
+
+def test_what_cannot_be_used_is_not_kept(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        for data in (b"", b"no picture", noise()[:-200], png(np.zeros((8, 2000, 3), np.uint8))):
+            with pytest.raises(MediaError):
+                await backend.keep(MediaRef("image", "body", data=data), b"")
+        assert backend._pictures._fetcher.store.used == 0
+        kept = await backend.keep(MediaRef("image", "body", data=clip(40, 10)), b"")
+        assert (kept.kind, kept.num_tokens) == ("video", 16)
+
+    play(load(), scene)
+
+
+def test_cve_2026_0599_addresses_in_a_text_are_text(load: Load) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x.png"
+        text = f"![]({url}) <img src='{url}'> {url} [[image:{url}]]"
+
+        async def scene(backend: Native) -> None:
+            await ids(backend, request(text=text, max_tokens=2))
+
+        play(load(), scene)
+        listener.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_media_work_stays_off_the_event_loop(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,11 +114,10 @@ def test_an_incomplete_checkpoint(small_checkpoint: Path, tmp_path: Path) -> Non
 
 
 def engine_of(gateway: int) -> int:
-    """The child of a server."""
-    (child,) = {
-        int(word) for path in Path(f"/proc/{gateway}/task").glob("*/children") for word in path.read_text().split()
-    }
-    return child
+    """The child of a server that has the model; others decode pictures."""
+    children = {word for path in Path(f"/proc/{gateway}/task").glob("*/children") for word in path.read_text().split()}
+    (child,) = [word for word in children if b"saccade.engine.process" in Path(f"/proc/{word}/cmdline").read_bytes()]
+    return int(child)
 
 
 class Stream(threading.Thread):

@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from saccade.errors import ContextLengthError, EngineError, RequestError
+from saccade.errors import ContextLengthError, EngineError, MediaError, RequestError
 from saccade.text.parsers import AnswerParser
 from saccade.types import (
     Delta,
     EngineStats,
     FinishReason,
+    KeptMedia,
     LoadProgress,
+    MediaRef,
     ModelCard,
     Request,
     StageTimes,
@@ -48,6 +51,16 @@ class Backend(Protocol):
     async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
         """The ids of a request's whole prompt, one for each token of its pictures, or of a text as it is; of any
         length. Raises RequestError or EngineError as `generate` does."""
+        ...
+
+    async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
+        """Take a file in, so that requests of the same `salt` can name it by its id until it is pushed out by later
+        ones. Its kind is what it is, not what `media` says. It is decoded now, and its features are computed when
+        nobody waits for a first token. Raises MediaError."""
+        ...
+
+    def keeps(self, digest: str, salt: bytes) -> bool:
+        """Whether such a file is still there; it counts as used."""
         ...
 
     def card(self) -> ModelCard:
@@ -95,6 +108,7 @@ class Echo:
         self._delay = delay
         self._started = False
         self._closed = False
+        self._kept: set[tuple[str, bytes]] = set()
         self.running = 0
         """Requests being answered now."""
 
@@ -135,6 +149,16 @@ class Echo:
             raise EngineError("The backend is not running.")
         parts = [TextPart(asked)] if isinstance(asked, str) else [p for m in asked.messages for p in m.parts]
         return tuple(ord(char) for part in parts if isinstance(part, TextPart) for char in part.text)
+
+    async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
+        if media.data is None:
+            raise MediaError("Only the bytes of a file can be kept here.", param=media.param)
+        digest = sha256(media.data).hexdigest()
+        self._kept.add((digest, salt))
+        return KeptMedia(digest, media.kind, len(media.data), (0, 0), 0)
+
+    def keeps(self, digest: str, salt: bytes) -> bool:
+        return (digest, salt) in self._kept
 
     def _answer(self, request: Request, prompt: int) -> tuple[str, FinishReason, str | None]:
         """The whole answer, why it ends there, and the stop string that ended it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError
-from saccade.types import Delta, EngineStats, LoadProgress, ModelCard, Request
+from saccade.types import Delta, EngineStats, KeptMedia, LoadProgress, MediaRef, ModelCard, Request
 
 RETRY_SECONDS = 5
 """After which a client that came too early may ask again."""
@@ -57,6 +57,12 @@ class Loading:
 
     async def profile(self, steps: int, file: Path) -> None:
         await self._answering().profile(steps, file)
+
+    async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
+        return await self._answering().keep(media, salt)
+
+    def keeps(self, digest: str, salt: bytes) -> bool:
+        return self._backend is not None and self._backend.keeps(digest, salt)
 
     def card(self) -> ModelCard:
         """Without context and facts as long as they are not known."""

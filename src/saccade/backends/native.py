@@ -16,13 +16,14 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from saccade.backends.ahead import Ahead
 from saccade.backends.constraints import Constraints, vocabulary
 from saccade.backends.generation import GenerationDefaults, check_ids
 from saccade.backends.pictures import Pictures
@@ -35,13 +36,14 @@ from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
 from saccade.errors import ContextLengthError, EngineError, RequestError
-from saccade.media.limits import MediaLimits
+from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.grammars import tool_grammar
 from saccade.text.prompt import PromptBuilder
 from saccade.types import (
     Delta,
     EngineStats,
+    KeptMedia,
     LoadProgress,
     MediaPart,
     MediaRef,
@@ -77,15 +79,14 @@ class Native:
         *,
         name: str,
         prompts: PromptBuilder,
-        plans: Plans,
-        limits: MediaLimits,
+        pictures: Pictures,
         defaults: GenerationDefaults,
         constraints: Constraints,
         stop_ids: frozenset[int],
     ) -> None:
         """`host` has an engine of the same checkpoint, or is about to. Raises as `EngineHost.facts` does."""
         self._prompts = prompts
-        self._pictures = Pictures(limits, plans)
+        self._pictures = pictures
         self._defaults = defaults
         self._constraints = constraints
         self._stop_ids = stop_ids
@@ -96,6 +97,7 @@ class Native:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
         self._numbers = itertools.count()
+        self._ahead = Ahead(self._encode)
         self._warm = False
         self._over: str | None = None
         """Why there will be no more answers; set on the event loop only, together with waking all who wait."""
@@ -121,16 +123,18 @@ class Native:
         options: EngineOptions = EngineOptions(),  # noqa: B008  it is frozen
         video_outer_markers: bool = False,
         process: EngineProcess | None = None,
+        decoding: Decoding | None = None,
     ) -> Native:
         """Everything a checkpoint directory holds. Raises CheckpointError, or SettingsError for a device that is not
         there or a context that the model was not made for.
 
         `process`: where the engine shall be, instead of here; it loads the model while the small files are loaded
-        here, and is closed with this backend, or when this fails.
+        here, and is closed with this backend, or when this fails. `decoding`: decode files in processes of their own.
         """
+        pictures: Pictures | None = None
         try:
             prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
-            plans = Plans.from_dir(directory, limits)
+            pictures = Pictures(limits, Plans.from_dir(directory, limits), decoding)
             defaults = GenerationDefaults.from_dir(directory)
             tokenizer = prompts.tokenizer
             named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]
@@ -145,8 +149,7 @@ class Native:
                 process or _here(spec),
                 name=name,
                 prompts=prompts,
-                plans=plans,
-                limits=limits,
+                pictures=pictures,
                 defaults=defaults,
                 constraints=Constraints(tokenizer, words),
                 stop_ids=stop_ids,
@@ -154,6 +157,8 @@ class Native:
         except BaseException:
             if process:
                 process.close()
+            if pictures:
+                pictures.close()
             raise
 
     async def start(self) -> None:
@@ -194,6 +199,7 @@ class Native:
 
     async def close(self) -> None:
         self._over = self._over or "The model was stopped."
+        self._ahead.close()
         await asyncio.to_thread(self._host.close)
         self._pictures.close()
         self._text_pool.shutdown(wait=False, cancel_futures=True)
@@ -208,14 +214,16 @@ class Native:
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
         try:
-            refs = await self._pictures.bring(request.media)
-            brought = time.perf_counter()
-            looks = await self._pictures.look_at_all(refs, request.salt) if len(refs) > 1 else None
-            pool = self._pictures.pool if len(refs) == 1 else self._text_pool
-            handing = pool.submit(self._hand_in, id, request, looks or refs, reply)
-            del request, refs, looks  # files and pixels are large, and answers may be long
-            usage, stages = await asyncio.wrap_future(handing)
-            begun = out = await self._next(queue)
+            with self._ahead.someone_waits():
+                refs = await self._pictures.bring(request.media)
+                brought = time.perf_counter()
+                several = len(refs) > 1
+                looks = await self._pictures.look_at_all(refs, request.salt, self._needed(id)) if several else None
+                pool = self._pictures.pool(refs[0]) if len(refs) == 1 else self._text_pool
+                handing = pool.submit(self._hand_in, id, request, looks or refs, reply)
+                del request, refs, looks  # files and pixels are large, and answers may be long
+                usage, stages = await asyncio.wrap_future(handing)
+                begun = out = await self._next(queue)
             first = time.perf_counter()
             while not (delta := reply.take(out)).finish_reason:
                 yield delta
@@ -243,15 +251,45 @@ class Native:
             encode = partial(self._prompts.tokenizer.encode, specials=False)
             return tuple(await run(self._text_pool, encode, asked))
         refs = await self._pictures.bring(asked.media)
-        pictures = [picture for picture, _ in await self._pictures.look_at_all(refs, asked.salt)]
+        pictures = [picture for picture, _ in await self._pictures.look_at_all(refs, asked.salt, lambda: True)]
         return (await run(self._text_pool, self._prompts.build, asked.messages, pictures, asked.tools)).ids
+
+    async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
+        self._check_alive()
+        kept, picture = await self._pictures.keep(media, salt)
+        self._ahead.add(picture, salt)
+        return kept
+
+    def keeps(self, digest: str, salt: bytes) -> bool:
+        return self._pictures.keeps(digest, salt)
+
+    async def _encode(self, picture: Picture, salt: bytes) -> None:
+        """A conversation that begins with the picture, of which nothing is wanted but what the engine keeps of it."""
+        part = MediaPart(MediaRef(picture.kind, "body", data=b""))
+        sampling = SamplingParams(temperature=0.0, max_tokens=1)
+        request = Request("ahead", self._card.id, (Message("user", (part,)),), sampling, salt=salt)
+        reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=self._prompts.thinks)
+        id = str(next(self._numbers))
+        queue = self._answers[id] = asyncio.Queue()
+        try:
+            run = asyncio.get_running_loop().run_in_executor
+            await run(self._text_pool, self._hand_in, id, request, [(picture, StageTimes())], reply)
+            await self._next(queue)
+        finally:
+            del self._answers[id]
+            self._host.abort(id)
+
+    def _needed(self, id: str) -> Callable[[], bool]:
+        """Tells, in any thread, whether somebody still waits for a request."""
+        return partial(self._answers.__contains__, id)
 
     def _hand_in(
         self, id: str, request: Request, media: list[tuple[Picture, StageTimes]] | list[MediaRef], reply: Reply
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long. `media`: that of the request, looked at or not."""
-        looks = [self._pictures.look(one, request.salt) if isinstance(one, MediaRef) else one for one in media]
+        look, needed = self._pictures.look, self._needed(id)
+        looks = [look(one, request.salt, needed) if isinstance(one, MediaRef) else one for one in media]
         pictures = tuple(picture for picture, _ in looks)
         if request.pixels_of is not None:
             reply.in_pixels(pictures[request.pixels_of].original_size)
@@ -264,7 +302,7 @@ class Native:
             grammar = tool_grammar(request.tools, request.tool_choice, sampling.grammar, self._prompts.tokenizer.added)
             sampling = replace(sampling, grammar=grammar)
             self._constraints.check(sampling, prompt)
-        if id in self._answers:  # somebody still waits for it
+        if needed():
             self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
         stages = looked(look for _, look in looks)
         return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)

@@ -6,29 +6,40 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
+from saccade.errors import MediaError
+from saccade.media.decoders import Decoders
 from saccade.media.fetch import Fetcher
-from saccade.media.frames import decode
-from saccade.media.limits import MediaLimits
+from saccade.media.frames import decode, kind_of
+from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import Plans, prepare
 from saccade.media.recent import RecentPictures
-from saccade.types import CacheHits, MediaRef, Picture, StageTimes, UInt8Array
+from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, Picture, StageTimes, UInt8Array
 
 
 class Pictures:
     """Fetches, decodes and resizes in threads of its own, and keeps what was prepared lately."""
 
-    def __init__(self, limits: MediaLimits, plans: Plans) -> None:
+    def __init__(self, limits: MediaLimits, plans: Plans, decoding: Decoding | None = None) -> None:
+        """`decoding`: in processes of their own, as for files of strangers; None: in the threads."""
         self._limits = limits
         self._plans = plans
         self._fetcher = Fetcher(limits)
+        self._decoders = Decoders(limits, plans.video.sampling, decoding) if decoding else None
         self._recent = RecentPictures(limits.recent_bytes)
         num_threads = min(8, 2 + (os.cpu_count() or 1))
-        self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
-        """Where `look` is to be called."""
+        self._stills = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
+        num_videos = max(1, (decoding.number if decoding else num_threads) - 1)
+        self._videos = ThreadPoolExecutor(num_videos, thread_name_prefix="saccade-media-video")
+        """Fewer than there are decoders: a picture never waits for the end of a long video."""
+
+    def pool(self, ref: MediaRef) -> ThreadPoolExecutor:
+        """Where `look` at it is to be called."""
+        return self._stills if ref.kind == "image" else self._videos
 
     async def bring(self, refs: Iterable[MediaRef]) -> list[MediaRef]:
         """The same, with the bytes of those that are on other hosts; nothing but this waits for the network, and it
@@ -38,27 +49,29 @@ class Pictures:
             return await asyncio.gather(*map(self._fetcher.bring, refs))
         return refs
 
-    async def look_at_all(self, refs: Iterable[MediaRef], salt: bytes) -> list[tuple[Picture, StageTimes]]:
+    async def look_at_all(
+        self, refs: Iterable[MediaRef], salt: bytes, needed: Callable[[], bool]
+    ) -> list[tuple[Picture, StageTimes]]:
         """Several at once, as `bring` gave them."""
         run = asyncio.get_running_loop().run_in_executor
-        return await asyncio.gather(*(run(self.pool, self.look, ref, salt) for ref in refs))
+        return await asyncio.gather(*(run(self.pool(ref), self.look, ref, salt, needed) for ref in refs))
 
-    def look(self, ref: MediaRef, salt: bytes) -> tuple[Picture, StageTimes]:
+    def look(self, ref: MediaRef, salt: bytes, needed: Callable[[], bool]) -> tuple[Picture, StageTimes]:
         """One picture or video from its address to its pixels, and the time of each stage. What was prepared for
-        another `salt` is not found."""
+        another `salt` is not found. Decoding is given up when the picture is not `needed` any more."""
         began = time.perf_counter()
-        blob = self._fetcher.fetch(ref)
+        blob = self._fetcher.fetch(ref, salt)
         fetched = time.perf_counter()
         plan = self._plans.of(ref)
         wanted = (salt, blob.digest, plan, ref.fps, ref.num_frames)
         if (known := self._recent.get(wanted)) is not None:
             fetch = fetched - began - blob.hash_seconds
             return known, StageTimes(fetch=fetch * 1e3, hash=blob.hash_seconds * 1e3, cache=CacheHits("digest"))
-        frames = decode(blob, ref, self._limits, self._plans.video.sampling)
-        decoded = time.perf_counter()
-        clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
-        picture = prepare(replace(frames, pixels=clock), plan)
-        done = time.perf_counter()
+        with self._decoded(blob, ref, needed) as frames:
+            decoded = time.perf_counter()
+            clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
+            picture = prepare(replace(frames, pixels=clock), plan)
+            done = time.perf_counter()
         self._recent.put(wanted, picture)
         times = StageTimes(
             fetch=(fetched - began - blob.hash_seconds) * 1e3,
@@ -69,10 +82,38 @@ class Pictures:
         )
         return picture, times
 
+    async def keep(self, ref: MediaRef, salt: bytes) -> tuple[KeptMedia, Picture]:
+        """A file for later, and what it becomes."""
+        run = asyncio.get_running_loop().run_in_executor
+        (ref,) = await self.bring([ref])
+        blob = await run(self._stills, self._fetcher.fetch, ref, salt)
+        if blob.parts:
+            raise MediaError("A list of frames has no id; send them one by one.", param=ref.param)
+        ref = MediaRef(kind_of(blob.data), ref.param, data=blob.data)
+        picture, _ = await run(self.pool(ref), self.look, ref, salt, lambda: True)
+        digest = await run(self._stills, self._fetcher.store.put, blob.data, salt)
+        if digest is None:
+            limit = f"{self._limits.max_store_bytes:,} bytes (--media-store-memory)"
+            raise MediaError(f"The file has more bytes than can be kept, {limit}.", param=ref.param)
+        kept = KeptMedia(digest, ref.kind, len(blob.data), picture.original_size, picture.num_tokens)
+        return kept, picture
+
+    def keeps(self, digest: str, salt: bytes) -> bool:
+        """Whether a file for later is still there."""
+        return self._fetcher.store.get(digest, salt) is not None
+
     def close(self) -> None:
-        """Begin nothing new."""
+        """Begin nothing new, and end the processes."""
         self._fetcher.remote.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._stills, self._videos):
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._decoders:
+            self._decoders.close()
+
+    def _decoded(self, blob: Blob, ref: MediaRef, needed: Callable[[], bool]) -> AbstractContextManager[Frames]:
+        if self._decoders:
+            return self._decoders.decode(blob, ref, needed)
+        return nullcontext(decode(blob, ref, self._limits, self._plans.video.sampling))
 
 
 class _Clock:

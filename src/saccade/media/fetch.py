@@ -16,6 +16,7 @@ from saccade.errors import MediaError, MediaTooLargeError
 from saccade.media.files import read_below
 from saccade.media.limits import MediaLimits
 from saccade.media.remote import Remote
+from saccade.media.store import MediaStore
 from saccade.types import Blob, MediaRef
 
 
@@ -24,6 +25,7 @@ class Fetcher:
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
+        self.store = MediaStore(limits.max_store_bytes)
         self.remote = Remote(
             any_public=limits.allow_remote,
             hosts=limits.allow_hosts,
@@ -46,17 +48,17 @@ class Fetcher:
             return replace(ref, url=None, data=await self._bring(ref.url, ref))
         return ref
 
-    def fetch(self, ref: MediaRef) -> Blob:
-        """The bytes of `ref` and their blake3 digest; MediaError when they cannot or may not be had. Safe to use from
-        several threads."""
+    def fetch(self, ref: MediaRef, salt: bytes = b"") -> Blob:
+        """The bytes of `ref` and their blake3 digest; MediaError when they cannot or may not be had. `salt`: of the one
+        whose files its ids name. Safe to use from several threads."""
         if ref.frames:
             self._check_frames(len(ref.frames), ref)
-            return self._listed([self._read(source, ref) for source in ref.frames], ref)
+            return self._listed([self._read(source, ref, salt) for source in ref.frames], ref)
         source = ref.data if ref.data is not None else ref.url
         assert source is not None, "a MediaRef has either a url, or data, or frames"
         if isinstance(source, str) and (head := _MOTION_JPEG.match(source)):
             return self._motion_jpeg(source, head.end(), ref)
-        data = self._read(source, ref)
+        data = self._read(source, ref, salt)
         began = time.perf_counter()
         digest = blake3(data).hexdigest()
         return Blob(data, digest, hash_seconds=time.perf_counter() - began)
@@ -90,7 +92,7 @@ class Fetcher:
             message = f"The video is a list of {count:,} frames; at most {self._limits.max_frames:,} are taken"
             raise MediaError(f"{message} (--max-frames).", param=ref.param)
 
-    def _read(self, source: str | bytes, ref: MediaRef) -> bytes:
+    def _read(self, source: str | bytes, ref: MediaRef, salt: bytes) -> bytes:
         """The bytes of one file, within the limit."""
         if isinstance(source, str):
             named = re.match(r"([a-z][a-z0-9+.-]{0,20}):", source, re.IGNORECASE)
@@ -99,6 +101,8 @@ class Fetcher:
                 source = self._from_data_url(ref, source)
             elif scheme == "file":
                 source = self._from_file(ref, source)
+            elif scheme == "media":
+                source = self._from_store(ref, source[len("media:") :], salt)
             else:
                 assert scheme not in ("http", "https"), "those are brought before"
                 raise MediaError(f"{scheme}: is no kind of address that can be read.", param=ref.param, hint=_WAYS)
@@ -139,6 +143,18 @@ class Fetcher:
             return read_below(self._limits.media_root, url, self._limits.max_file_bytes + 1)
         except (OSError, ValueError):
             raise MediaError("There is no such file below the directory of --media-root.", param=ref.param) from None
+
+    def _from_store(self, ref: MediaRef, digest: str, salt: bytes) -> bytes:
+        """A file that was sent ahead. One that was never sent, one that has left and one of somebody else are alike."""
+        data = self.store.get(digest, salt)
+        if data is None:
+            raise MediaError(
+                "The file of this id is not here, or not here any more.",
+                param=ref.param,
+                code="media_not_found",
+                hint="Send its bytes again with POST /v1/media, or in the request.",
+            )
+        return data
 
     def _too_large(self, ref: MediaRef) -> MediaError:
         noun = "picture" if ref.kind == "image" else "video"

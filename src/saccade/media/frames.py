@@ -17,7 +17,7 @@ from saccade.errors import MediaError
 from saccade.media.limits import MediaLimits
 from saccade.media.stills import PICTURES, decode_still
 from saccade.media.video import VIDEOS, Video
-from saccade.types import Blob, Frames, MediaRef, UInt8Array
+from saccade.types import Blob, Frames, MediaKind, MediaRef, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,12 @@ def _format(data: bytes, ref: MediaRef) -> str:
         param=ref.param,
         hint=f"Send it as a {other}." if other else None,
     )
+
+
+def kind_of(data: bytes) -> MediaKind:
+    """What a file would be taken for when nobody says: a picture, unless it can only be a video."""
+    name = sniff(data)
+    return "video" if name in VIDEOS and name not in PICTURES else "image"
 
 
 def sniff(data: bytes) -> str:

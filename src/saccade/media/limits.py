@@ -28,6 +28,8 @@ class MediaLimits:
     max_video_pixels: int = 32_000_000_000
     """Pixels decoded for one video in total, frames passed over on the way included: 8 minutes of 1080p at 30 frames
     per second. It bounds the time."""
+    max_store_bytes: int = 512 * 2**20
+    """Files that are kept because they were sent ahead of the requests that name them."""
     allow_remote: bool = False
     """Whether http(s) URLs are fetched from any host of the public internet."""
     allow_hosts: frozenset[str] = frozenset()
@@ -38,6 +40,18 @@ class MediaLimits:
     """Of prepared pictures that are kept in case their files are sent again: about 160 of 1024 x 1024."""
     timeout: float = 20.0
     """Seconds for one http(s) file, redirects included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How files are decoded in processes of their own."""
+
+    number: int
+    """Of processes."""
+    max_seconds: float = 60.0
+    """That one may work on a file; waiting for those who take its frames does not count."""
+    max_memory: int = 2 * 2**30
+    """Bytes that one may take for a file, beside the pixels that it hands over."""
 
 
 def check_area(noun: str, width: int, height: int, ref: MediaRef, limits: MediaLimits) -> None:
@@ -53,7 +67,10 @@ def check_area(noun: str, width: int, height: int, ref: MediaRef, limits: MediaL
 
 
 def damaged(name: str, ref: MediaRef, error: Exception) -> MediaError:
-    """What a decoder said, if it is fit for a stranger: some name objects with their place in memory, or files."""
+    """What a decoder said, if it is fit for a stranger: some name objects with their place in memory, or files. Raises
+    MemoryError again, which is no fault of the file."""
+    if isinstance(error, MemoryError):
+        raise error
     reason = getattr(error, "strerror", None) or str(error)
     fit = re.fullmatch(r"[A-Za-z0-9 ,.:'()+=-]{1,120}", reason) and "0x" not in reason
     return MediaError(f"The {name} file is damaged or cut off{f': {reason}' if fit else ''}.", param=ref.param)

@@ -149,8 +149,9 @@ def prepare(frames: Frames, plan: ImagePlan | VideoPlan) -> Picture:
     height, width = plan.size(frames)
     num_frames = len(frames.indices)
     if frames.kind == "image":
-        (frame,) = frames.pixels
-        pixels = resize(frame, height, width)[None]
+        for frame in frames.pixels:
+            small = resize(frame, height, width)
+            pixels = (frame.copy() if small is frame and not frame.flags.owndata else small)[None]
         timestamps: tuple[float, ...] = ()
     else:
         pixels = np.empty((num_frames + num_frames % TEMPORAL, height, width, 3), np.uint8)

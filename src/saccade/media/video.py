@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     VideoPacket: TypeAlias = av.Packet[av.VideoStream]
 
 
+def load() -> None:
+    """Have FFmpeg at hand, before the first video comes."""
+    import av  # noqa: F401
+
+
 class Video:
     """The coded frames of one video, all in memory (no more bytes than the file), and the order they are shown in.
 

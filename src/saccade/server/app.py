@@ -26,6 +26,7 @@ from saccade.server.connection import refusal
 from saccade.server.gate import INTERNAL, Gate
 from saccade.server.guard import Access, Guard
 from saccade.server.health import health_routes
+from saccade.server.media import media_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.openapi import openapi_routes
 from saccade.server.profiling import profiling_routes
@@ -85,6 +86,7 @@ def create_app(
     app.include_router(openapi_routes(card.id))
     if profile_dir:
         app.include_router(profiling_routes(backend, profile_dir))
+    app.include_router(media_routes(backend, gate))
     created = int(time.time())
 
     @app.get("/v1/models")

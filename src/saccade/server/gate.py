@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
@@ -40,6 +41,8 @@ from saccade.types import Delta, Request
 
 INTERNAL = EngineError("The server failed to answer; its log says why.")
 CLOSING = BusyError("The server was stopped before the answer was complete.")
+LARGE = 65536
+"""Bytes of a body above which it is parsed apart from the event loop."""
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +103,8 @@ class Gate:
         self._admission = admission
         self._metrics = metrics
         self._share_caches = share_caches
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="saccade-json")
+        """One at a time: a parser does not let go of the interpreter, and the loop wants its turn between two."""
         self._visits = 0
         self._empty = asyncio.Event()
         self.closed = False
@@ -141,6 +146,11 @@ class Gate:
         self._metrics.responded(response.status_code)
         return response
 
+    def salt(self, http: HttpRequest) -> bytes:
+        """What keeps the caches of this caller apart from those of others."""
+        key = key_of(http.scope)
+        return b"" if self._share_caches or key is ANYONE else key.salt
+
     def check_model(self, model: str | None) -> None:
         """Raise NotFoundError for a model that is not served, BusyError when it cannot answer any more."""
         served = self._backend.card().id
@@ -159,11 +169,11 @@ class Gate:
     ) -> Response:
         with ExitStack() as leaving:
             visit = leaving.enter_context(self.visit(http))
-            call = parse(await visit.read(), id, self._backend.card().id)
+            call = await self._parsed(parse, await visit.read(), id)
             self.check_model(call.model)
             if replays and not call.stream:
                 raise RequestError("'x-saccade-resume' is only possible with 'stream'.", param="x-saccade-resume")
-            salt = b"" if self._share_caches or visit.key is ANYONE else visit.key.salt
+            salt = self.salt(http)
             requests = [replace(request, salt=salt, deadline=visit.deadline) for request in call.requests]
             record = record_of(http.scope)
             record.requests, record.stream = tuple(requests), call.stream
@@ -193,6 +203,12 @@ class Gate:
                 for delta in answer:
                     watch.saw(index, delta)
             return JSONResponse(call.whole(answers), headers=headers)
+
+    async def _parsed(self, parse: Parse, body: bytes, id: str) -> Call:
+        served = self._backend.card().id
+        if len(body) <= LARGE:
+            return parse(body, id, served)
+        return await asyncio.get_running_loop().run_in_executor(self._parser, parse, body, id, served)
 
     def _left(self) -> None:
         self._visits -= 1

@@ -84,6 +84,8 @@ def document(model: str) -> Schema:
     ]
     for path, kind in (("events", "get"), ("cancel", "post")):
         paths[f"/v1/chat/completions/{{id}}/{path}"] = {kind: _kept(path)}
+    paths["/v1/media"] = {"post": _media()}
+    paths["/v1/media/{digest}"] = {"head": _held()}
     told = {"text/plain": {"schema": {"type": "string"}}}
     paths["/metrics"] = {"get": {**_get("/metrics", "Alive", "What Prometheus reads")}}
     paths["/metrics"]["get"]["responses"]["200"]["content"] = told
@@ -133,6 +135,20 @@ def _kept(path: str) -> Schema:
     parameters.append({"name": "Last-Event-ID", "in": "header", "required": False, "schema": number})
     answered: Schema = {"text/event-stream": {"schema": {}}}
     return {"summary": "The rest of a stream", "parameters": parameters, "responses": _responses("", answered)}
+
+
+def _media() -> Schema:
+    file = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    asked = {"required": True, "content": {**_json(_ref("MediaAddress")), **file}}
+    summary = "A picture or video is sent ahead of the requests that name it"
+    return {"summary": summary, "requestBody": asked, "responses": _responses("/v1/media", _json(_ref("Media")))}
+
+
+def _held() -> Schema:
+    digest = {"name": "digest", "in": "path", "required": True, "schema": {"type": "string"}}
+    refused = {str(status): {"description": why} for status, why in ERRORS.items()}
+    responses = {"200": {"description": "It is there."}, **refused}
+    return {"summary": "Whether such a file is still there", "parameters": [digest], "responses": responses}
 
 
 def _responses(path: str, answered: Schema) -> Schema:

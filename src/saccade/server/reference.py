@@ -64,6 +64,8 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `POST /v1/responses` | The same in OpenAI's newer form, stateless; see [responses](responses.md) |
 | `POST /v1/messages`, `/v1/messages/count_tokens` | The same in Anthropic's form; see [messages](messages.md) |
 | `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
+| `POST /v1/media` | A picture or video is sent ahead, and named by its id later; see below |
+| `HEAD /v1/media/{{digest}}` | 200 when such a file is still there, else 404 |
 | `GET /v1/models` | The one model that is served, with `max_model_len` (tokens of prompt and answer together) |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
@@ -267,6 +269,22 @@ at once cost about as much as one until their first token.
 
 After SIGTERM new requests are answered with 503, `retry-after` and `connection: close`; those under way, waiting ones
 too, have `--drain-seconds` to end, and are then ended with an error.
+
+## Pictures sent ahead
+
+The body of `POST /v1/media` is the file itself, or `{{"url": "..."}}` of type `application/json` with any address that
+a part may have. The answer is
+
+```json
+{{"id": "media:<digest>", "object": "media", "kind": "image", "bytes": 53211,
+ "width": 1024, "height": 768, "tokens": 768}}
+```
+
+and `id` may stand wherever an address may. The file is decoded at once, and its features are computed as soon as nobody
+waits for a first token, so that a question about it costs little more than one about text. `digest` is the SHA-256 of
+the file in hex: who has computed it can ask with `HEAD /v1/media/{{digest}}` before sending anything. Files are kept
+for an hour since they were last named, up to `--media-store-memory`, and for the holder of the same key alone. An id
+whose file is gone is answered with 400 and the code `media_not_found`: send the bytes again.
 
 ## Counting tokens
 

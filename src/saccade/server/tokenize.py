@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -20,7 +22,8 @@ def tokenize_routes(backend: Backend, gate: Gate) -> APIRouter:
             call = parse_tokenize(await visit.read())
             gate.check_model(call.model)
             # Its pictures are decoded like all others, so it takes a place in the queue.
-            tokens = await visit.first(NOTHING, lambda: backend.tokenize(call.asked))
+            asked = call.asked if isinstance(call.asked, str) else replace(call.asked, salt=gate.salt(http))
+            tokens = await visit.first(NOTHING, lambda: backend.tokenize(asked))
         return JSONResponse({"count": len(tokens), "max_model_len": backend.card().context, "tokens": tokens})
 
     @router.post("/tokenize")

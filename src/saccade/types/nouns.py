@@ -73,7 +73,7 @@ class Frames:
     kind: MediaKind
     pixels: Iterable[UInt8Array]
     """One [H, W, 3] array for an image, the sampled frames of equal size for a video. Those of a video are decoded
-    while they are read and can be read once: 768 frames of 4K would be 19 GB."""
+    while they are read and can be read once, each until the next is asked for: 768 frames of 4K would be 19 GB."""
     size: tuple[int, int]
     """(H, W) of every frame."""
     indices: tuple[int, ...]
@@ -106,6 +106,20 @@ class Picture:
         """Tokens in the prompt: one for each 2x2 patches of each temporal patch."""
         t, h, w = self.grid
         return t * h * w // 4
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMedia:
+    """A file that was sent ahead of the requests that name it, as `media:` and its digest."""
+
+    digest: str
+    """SHA-256 of the file, in hex."""
+    kind: MediaKind
+    num_bytes: int
+    size: tuple[int, int]
+    """(height, width) as it came, upright."""
+    num_tokens: int
+    """In the prompt, unless a request asks for another size."""
 
 
 # --- conversation ----------------------------------------------------------------------------------------------------
