@@ -162,7 +162,7 @@ def _malformed(rng: random.Random) -> bytes:
             body = json.dumps(fields).encode()
             wrong = rng.choice(("-1", "1e3", "0x10", "99999999999999999999", str(len(body) - 7), "+5", " "))
             return (
-                f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {wrong}\r\n\r\n".encode()
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {wrong}\r\n\r\n".encode()
                 + body
             )
 

@@ -81,10 +81,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, or too much of it; `msg` is uvicorn's."""
-        if self._head > MAX_HEAD:
-            self._refuse(
-                RequestError(f"The headers are larger than {MAX_HEAD} bytes."), "431 Request Header Fields Too Large"
-            )
+        if self._is_too_large:
+            too_large = RequestError(f"The headers are larger than {MAX_HEAD} bytes.", code="headers_too_large")
+            self._refuse(too_large, "431 Request Header Fields Too Large")
         else:
             self._refuse(RequestError("This is no valid HTTP request.", code="invalid_http"), "400 Bad Request")
 
