@@ -97,6 +97,10 @@ class Seat:
     last: int = -1
     blind: bool = False
     """It has read features that were not there: what it computes means nothing."""
+    is_late: bool = False
+    """Nothing was chosen for its last row but `num_astray`: that row is to come again."""
+    num_astray: int = 0
+    """Rows behind it, which went on from a token that never was."""
 
 
 class Device:
@@ -115,6 +119,9 @@ class Device:
         self.lost: set[bytes] = set()
         """Keys whose job failed: moves of them may come all the same."""
         self.oom_rate = 0.0
+        self.late_rate = 0.0
+        self.late: set[str] = set()
+        self.refused: dict[str, str] = {}
         self.num_rows = 0
 
     def run(self, plan: StepPlan) -> StepOutput:
@@ -136,13 +143,14 @@ class Device:
                 self.encode(piece, failed_jobs)
         tokens: list[int] = []
         failed: dict[str, str] = {}
+        self.refused, self.late = {}, set[str]()
         assert len({rows.id for rows in plan.rows}) == len(plan.rows)
         for number, rows in enumerate(plan.rows):
             assert (number < plan.num_decodes) == (rows.length == 1 and not rows.ids)
             self.compute(rows, tokens, failed)
         assert plan.num_rows == sum(rows.length for rows in plan.rows)
         self.num_rows += plan.num_rows
-        return StepOutput(plan.step, tokens, failed, failed_jobs)
+        return StepOutput(plan.step, tokens, failed, failed_jobs, self.refused, frozenset(self.late))
 
     def move(self, kind: str, key: bytes) -> None:
         source = self.host if kind in ("promote", "drop_host") else self.gpu
@@ -184,6 +192,9 @@ class Device:
         seat = self.seats[rows.slot]
         caller, kv = seat.caller, self.kv
         assert caller.request.id == rows.id
+        if seat.is_late and rows.ids:  # its last row comes once more, with what is known of it
+            seat.length, seat.is_late = seat.length - 1 - seat.num_astray, False
+            seat.num_astray = 0
         assert rows.start == seat.length, "rows are missing or come twice"
         assert rows.first_block == len(seat.table)
         seat.table += rows.blocks
@@ -209,10 +220,17 @@ class Device:
             position = rows.start + row
             kv[table[position // BLOCK] * BLOCK + position % BLOCK] = history
         seat.length += rows.length
-        if rows.samples:
+        if rows.samples and (seat.is_late or self.rng.random() < self.late_rate):
+            # A row behind one that was late goes on from a token that never was.
+            seat.num_astray += seat.is_late
+            seat.is_late = True
+            seat.last = self.rng.randrange(VOCABULARY)
+            self.late.add(rows.id)
+            tokens.append(seat.last)
+        elif rows.samples:
             seat.last = choose(history)
             if seat.num_generated == caller.nan_after:
-                failed[rows.id] = "not finite"
+                (failed if caller.nan_after % 2 else self.refused)[rows.id] = "not finite, or not allowed"
                 seat.blind = True
             seat.num_generated += 1
             tokens.append(seat.last)
@@ -235,6 +253,8 @@ class Weather:
     max_answer: int
     pictures: int
     tenants: int
+    lateness: float
+    """Share of rows for which nothing is chosen in time."""
 
     @staticmethod
     def draw(rng: random.Random) -> Weather:
@@ -266,6 +286,7 @@ class Weather:
             max_answer=rng.choice((3, 30, 80)),
             pictures=rng.choice((2, 10, 1000)),
             tenants=rng.choice((1, 2)),
+            lateness=rng.choice((0, 0, 0.05, 0.5)),
         )
 
 
@@ -283,6 +304,7 @@ class Simulation:
         self.callers: dict[str, Caller] = {}
         self.device = Device(weather.limits, rng, self.callers)
         self.device.oom_rate = weather.faults / 20
+        self.device.late_rate = weather.lateness
         self.outputs: deque[StepOutput] = deque()
         self.passed: dict[int, int] = {}
         """Arrival number -> later ones that were admitted while it waited."""

@@ -301,8 +301,8 @@ class Scheduler:
             for name, message in ends.items():
                 self._fail(name, message, record, events, is_sound=ends is output.refused)
         for name in output.late:
-            if sequence := self._asked_for(name, record):
-                sequence.again(self._step)
+            if (sequence := self._asked_for(name, record)) and sequence.again(self._step):
+                self._preempt(sequence)
         sample = -1
         for rows, (sequence, admission) in zip(record.rows, record.sequences, strict=True):
             sample += rows.samples

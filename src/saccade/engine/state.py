@@ -98,13 +98,15 @@ class SequenceState:
         self.consumed = next((i for i, v in enumerate(self.visuals) if v.end > self.planned), len(self.visuals))
         self.ready = self.held = self.consumed
 
-    def again(self, step: int) -> None:
+    def again(self, step: int) -> bool:
         """Nothing was chosen for its last row: that row is computed once more, what is under way up to `step` is
-        dropped."""
+        dropped. True if it has to leave for that, since the row shows a picture that is no longer held."""
         self.void, self.unread = step, 0
-        if self.slot >= 0:
-            self.planned = min(self.planned, len(self.tokens) - 1)
-            self.sampled = False
+        if self.slot < 0:
+            return False
+        self.planned = min(self.planned, len(self.tokens) - 1)
+        self.sampled = False
+        return bool(self.visuals) and self.visuals[-1].end > self.planned
 
     def key_of_block(self, index: int) -> bytes:
         """Chain key of a full block; all blocks before have theirs already."""
