@@ -299,6 +299,24 @@ def test_a_grammar_that_never_comes_back_ends_its_own_answer(
     assert (outs[-1].finish_reason, outs[-1].error) == ("error", constraint.SLOW)
 
 
+def test_a_grammar_that_takes_too_much_work_ends_its_own_answer(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes a thread for itself at every token would in the end hold up all that have a grammar."""
+    push = Matcher.push
+
+    def busy(matcher: Matcher, *tokens: int) -> None:
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            push(matcher)
+        push(matcher, *tokens)
+
+    monkeypatch.setattr(constraint, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(Matcher, "push", busy)
+    outs = run(engine(overlap=True), ask("bad", seed=1, grammar=schema(FLAT)))["bad"]
+    assert (len(outs), outs[-1].finish_reason, outs[-1].error) == (2, "error", constraint.SLOW)
+
+
 # --- thoughts --------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,8 @@ from saccade.engine.request import Thinking
 
 GIVE_UP_SECONDS = 5.0
 """After which a sequence whose mask is still not there ends."""
+MOST_SECONDS = 0.5
+"""Of work for one token, after which a sequence ends: few threads compute the masks of all."""
 SLOW = "The grammar takes too much work to follow."
 
 
@@ -116,7 +118,11 @@ class Constraint:
         try:
             answer = self._think(tokens)
             if self._matcher and answer:
+                began = time.thread_time()
                 self._matcher.push(*answer)
+                if time.thread_time() - began > MOST_SECONDS * len(answer):
+                    self.error = SLOW
+                    return
             self._look()
         except Exception as error:
             self.error = f"The grammar could not be followed: {type(error).__name__}."

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ LONG_PATIENCE = 0.1
 """The same where nobody else is kept waiting."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Draws:
     """One step's; `choose` once all earlier steps have been read, then `read`."""
 
@@ -45,10 +46,15 @@ class Draws:
     errors: list[Exception] = field(default_factory=list)
     _told: list[tuple[list[int], Choices, Fetched]] = field(default_factory=list)
 
+    @cached_property
+    def _special(self) -> bool:
+        """Whether some row has no sampler, or a constraint."""
+        return any(isinstance(sampler, Exception) or sampler.constraint for sampler in self.samplers)
+
     @property
     def waits(self) -> bool:
         """Whether the choice of some row depends on the token before."""
-        return any(sampler.constraint for sampler in self.samplers if not isinstance(sampler, Exception))
+        return self._special and any(not isinstance(one, Exception) and one.constraint for one in self.samplers)
 
     @property
     def is_read_later(self) -> bool:
@@ -90,6 +96,8 @@ class Draws:
 
     def _ready(self) -> list[int]:
         """Places of the rows to choose for now."""
+        if not self._special:
+            return list(range(len(self.rows)))
         waiting: dict[int, Constraint] = {}
         ready = []
         for place, (row, sampler) in enumerate(zip(self.rows, self.samplers, strict=True)):
@@ -120,7 +128,9 @@ class Draws:
 
     def _choose(self, places: list[int], ops: Ops, staging: Staging, last_ids: Tensor) -> None:
         samplers = [sampler for place in places if not isinstance(sampler := self.samplers[place], Exception)]
-        masks = [sampler.constraint.mask if sampler.constraint else None for sampler in samplers]
+        masks = None
+        if self._special:
+            masks = [sampler.constraint.mask if sampler.constraint else None for sampler in samplers]
         logits, (ids, peaks), slots = self.logits, self.greedy, self.slots
         if len(places) < len(self.rows):
             chosen = upload(places, torch.int64, logits.device)

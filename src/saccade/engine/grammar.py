@@ -44,10 +44,10 @@ NOT_FORCED = '%llguidance {"no_forcing": true}'
 """Every token that may lead on is allowed. Otherwise where only one text can follow, only the tokens that the tokenizer
 would make of it were, and the engine has no tokenizer."""
 LIMITS: dict[str, Any] = {
-    "max_items_in_row": 1000,
+    "max_items_in_row": 10_000,
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 50_000,
-    "step_max_items": 20_000,
+    "step_max_items": 50_000,
     "max_lexer_states": 20_000,
     "max_grammar_size": 100_000,
     "verbose_errors": False,
@@ -85,8 +85,8 @@ class Matcher:
     @property
     def why(self) -> str:
         """Why nothing may come next, in one sentence."""
-        reason = self._inner.stop_reason()
-        if reason in ("ParserTooComplex", "LexerTooComplex") or "too many" in self._inner.get_error().lower():
+        reason, error = self._inner.stop_reason(), self._inner.get_error().lower()
+        if reason in ("ParserTooComplex", "LexerTooComplex") or "too many" in error or "max is" in error:
             return "The grammar takes too much work to follow."
         return "The grammar allows nothing after what was written."
 
