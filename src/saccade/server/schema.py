@@ -39,10 +39,13 @@ class _StreamOptions(Wire):
     include_obfuscation: OnlyFalse | None = None
 
 
+_Unit: TypeAlias = Literal["relative", "pixel"]
+
+
 class _Coordinates(Wire):
     """`picture`: of which picture or video, counted from 0 through all messages; needed where there are several."""
 
-    unit: Literal["relative", "pixel"]
+    unit: _Unit
     picture: int | None = Field(None, ge=0)
 
 
@@ -101,7 +104,9 @@ class ChatBody(Wire):
         description="`auto`; `none`: the model is told of no function; `required`: the answer is a call; a function by "
         "name, or `allowed_tools`.",
     )
-    coordinates: Annotated[_Coordinates, BeforeValidator(_as_unit)] | None = Field(
+    coordinates: (
+        Annotated[_Coordinates, BeforeValidator(_as_unit, json_schema_input_type=_Unit | _Coordinates)] | None
+    ) = Field(
         None,
         description="`pixel`: places in the answer are in pixels; see below. `relative`: from 0 to 1000, as the model "
         "tells them.",
