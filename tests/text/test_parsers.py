@@ -252,4 +252,4 @@ def test_a_megabyte_of_malice_takes_linear_time(text: str, size: int, length: in
         for at in range(0, min(length, len(text)), size):
             parser.push(text[at : at + size])
         parser.finish()
-        assert time.process_time() - began < 2
+        assert time.process_time() - began < 5, "a quadratic one takes minutes"
