@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from saccade.cache.features import FeatureLedger, Found, KnownPicture, KnownPictures, salted
+from saccade.cache.features import FeatureLedger, Found, salted
 
 
 def ledger(gpu: int = 100, host: int = 0, *, keep: bool = True) -> FeatureLedger:
@@ -188,19 +188,3 @@ def test_the_books_balance_and_the_moves_agree_with_them(seed: int) -> None:
         assert {key for key, (tier, _) in entries.items() if tier == "gpu"} == gpu
         assert {key for key, (tier, _) in entries.items() if tier == "host"} == host
         assert sum(count for _, count in entries.values()) == len(pins)
-
-
-def test_known_pictures_are_told_apart_by_file_plan_and_tenant() -> None:
-    known = KnownPictures(2)
-    picture = KnownPicture((1, 4, 6), "key", (60, 90), ())
-    known.put("file", "plan", b"t", picture)
-    assert known.get("file", "plan", b"t") is picture
-    for digest, plan, salt in (("elif", "plan", b"t"), ("file", "nalp", b"t"), ("file", "plan", b"u")):
-        assert known.get(digest, plan, salt) is None
-    known.put("second", "plan", b"t", picture)
-    known.get("file", "plan", b"t")
-    known.put("third", "plan", b"t", picture)
-    assert len(known) == 2
-    assert known.get("file", "plan", b"t") is picture
-    assert known.get("second", "plan", b"t") is None
-    assert (known.hits, known.misses) == (3, 4)

@@ -21,8 +21,6 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Literal
 
-from saccade.types import Grid
-
 MoveKind = Literal["drop", "demote", "promote", "drop_host"]
 
 
@@ -243,47 +241,3 @@ class FeatureLedger:
         self.gpu_used -= entry.nbytes
         if self._idle.pop(key, None) is not None:
             self._idle_bytes -= entry.nbytes
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPicture:
-    """What is left of a picture when its pixels are not needed: enough to write the prompt and to ask for features."""
-
-    grid: Grid
-    key: str
-    original_size: tuple[int, int]
-    """(height, width) before the resize, upright."""
-    timestamps: tuple[float, ...]
-
-
-class KnownPictures:
-    """Rung 0, kept by the gateway: bytes of a file under one resize plan, to the picture they became. The least
-    recently used go first."""
-
-    def __init__(self, limit: int) -> None:
-        """`limit`: pictures remembered, at some 300 bytes each."""
-        self._limit = limit
-        self._known: OrderedDict[tuple[bytes, str, str], KnownPicture] = OrderedDict()
-        self.hits = 0
-        self.misses = 0
-
-    def get(self, digest: str, plan: str, salt: bytes) -> KnownPicture | None:
-        """`digest` of the exact file, `plan`: everything that decides over its pixels, written out; `salt` of the
-        tenant, so that nobody learns from the time what others have sent."""
-        known = self._known.get((salt, digest, plan))
-        if known is None:
-            self.misses += 1
-            return None
-        self._known.move_to_end((salt, digest, plan))
-        self.hits += 1
-        return known
-
-    def put(self, digest: str, plan: str, salt: bytes, picture: KnownPicture) -> None:
-        """Remember a picture that has been prepared."""
-        self._known[salt, digest, plan] = picture
-        self._known.move_to_end((salt, digest, plan))
-        while len(self._known) > self._limit:
-            self._known.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._known)
