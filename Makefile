@@ -39,6 +39,7 @@ conformance: .venv/.run .venv/.conformance  ## run the public test suites and wr
 soak: .venv/.dev  ## mixed traffic and kills for a long time: nothing may leak (MINUTES=30, KILLS=20)
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 	$(BIN)/pytest -q -s tests/backends/test_kills.py --kills $(KILLS)
+	$(BIN)/pytest -q tests/media/test_remote.py --urls 100000
 	$(BIN)/python benchmarks/stream_cost.py
 
 clean:  ## remove the virtual environment
