@@ -161,10 +161,8 @@ def _malformed(rng: random.Random) -> bytes:
         case _:  # framing
             body = json.dumps(fields).encode()
             wrong = rng.choice(("-1", "1e3", "0x10", "99999999999999999999", str(len(body) - 7), "+5", " "))
-            return (
-                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {wrong}\r\n\r\n".encode()
-                + body
-            )
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {wrong}\r\n\r\n"
+            return head.encode() + body
 
 
 def test_nonsense(server: outside.Server, request: pytest.FixtureRequest) -> None:
