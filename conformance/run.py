@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -253,8 +253,13 @@ def main() -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         told = []
         for suite in SUITES:
-            if not asked.only or suite.__name__ in asked.only:
+            kept = scratch / f"{suite.__name__}.told"
+            if asked.only and suite.__name__ not in asked.only:
+                # Of an earlier run in the same place.
+                told += [Told(**json.loads(kept.read_text()))] if kept.exists() else []
+            else:
                 told.append(suite(asked.server.split(), scratch, asked.examples))
+                (scratch / f"{suite.__name__}.told").write_text(json.dumps(asdict(told[-1])))
                 print(told[-1].suite, told[-1].counts, flush=True)
                 print("".join(f"  {fault}\n" for fault in told[-1].faults[:40]), end="", flush=True)
     if asked.write:
