@@ -221,9 +221,13 @@ class EngineProcess:
         """Wait until it has loaded; what came instead."""
         error: SaccadeError | None = None
 
+        was_dead = False
+
         def tick() -> None:
-            if self._closing or child.process.poll() is not None:
+            nonlocal was_dead
+            if self._closing or was_dead:
                 raise EOFError
+            was_dead = child.process.poll() is not None  # its last words are read before it counts
 
         try:
             while self._spec is None:
