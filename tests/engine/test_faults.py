@@ -205,7 +205,7 @@ def test_what_cannot_even_be_taken_in(model: Qwen3VL, monkeypatch: pytest.Monkey
     for request in (ask("plain"), ask("bad"), ask("drawn", temperature=1.0, seed=1)):
         worker.submit(request)
     while len([out for out in outs if out.finish_reason]) < 3:
-        worker._take_in(outs.extend)
+        worker._take_in(outs.extend, None)
         outs.extend(engine.step())
     told = {out.request_id: (out.finish_reason, out.error) for out in outs if out.finish_reason}
     assert told == {
