@@ -11,7 +11,7 @@ from typing import Any
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from saccade.kernels.gpu import attention, pointwise, products, sampling, stream, vision
+from saccade.kernels.gpu import attention, decode, pointwise, products, sampling, stream, vision
 
 CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 """Compute capability and bytes of shared memory a program may have."""
@@ -64,8 +64,9 @@ def build_all(chip: int) -> None:
     for group, heads in ((2, 16), (4, 32)):
         tile = attention.DECODE
         for parts in (1, 16):
-            decode = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
-            build(attention._decode, chip, tile.warps, 3, **paged, **decode, STAGES=tile.stages)
+            cut = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
+            build(attention._decode, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
+            build(decode._decode_rows, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
         tile = attention.PREFILL
         prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
         build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, attention, pointwise, stream, vision
+from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, attention, decode, pointwise, stream, vision
 from test_paged import BLOCK, CASES, make_batch
 from torch import Tensor
 
@@ -56,6 +56,38 @@ def test_decode(contexts: list[int], tile: attention.Tile | None, heads: tuple[i
     twin = paged.paged_attention(q, k_cache, v_cache, batch)
     for _ in range(2):  # tickets are put back
         agree(attention.paged_attention(q, k_cache, v_cache, batch, tile=tile), twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("heads", [(2, 2), (4, 1)])
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("contexts", [[90], [5, 1, 65, 64, 17]], ids=str)
+def test_decode_from_raw_rows(
+    contexts: list[int], tile: attention.Tile | None, heads: tuple[int, int], dtype: torch.dtype
+) -> None:
+    batch, num_blocks = make_batch([1] * len(contexts), contexts)
+    batch = placed(batch)
+    caches = draw(2, num_blocks, BLOCK, heads[1], 16, dtype=dtype)
+    expected = caches.clone()
+    qkv = draw(len(contexts), (heads[0] + 2 * heads[1]) * 16 + 8, dtype=dtype)[:, :-8]
+    weights, tables = draw(2, 16, dtype=dtype), draw(2, len(contexts), 16, dtype=dtype)
+    twin = fused.decode_attention(qkv.contiguous(), *weights, *tables, 1e-6, *expected, batch)
+    for _ in range(2):  # tickets are put back
+        agree(decode.decode_attention(qkv, *weights, *tables, 1e-6, *caches, batch, tile=tile), twin)
+    agree(caches[0], expected[0])
+    assert torch.equal(caches[1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_rows_that_fill_up_a_step_attend_to_nothing_and_store_nothing(dtype: torch.dtype) -> None:
+    batch, num_blocks = make_batch([1, 1], [20, 0])
+    batch = placed(batch)
+    caches = draw(2, num_blocks, BLOCK, 2, 16, dtype=dtype)
+    before = caches[:, 0].clone()
+    qkv, weights, tables = draw(2, 8 * 16, dtype=dtype), draw(2, 16, dtype=dtype), draw(2, 2, 16, dtype=dtype)
+    out = decode.decode_attention(qkv, *weights, *tables, 1e-6, *caches, batch)
+    assert not out[1].any()
+    assert torch.equal(caches[:, 0], before)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

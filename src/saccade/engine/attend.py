@@ -26,7 +26,7 @@ class PagedAttention:
 
     def __call__(self, index: int, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, /) -> Tensor:
         keys, values, batch = self._keys[index], self._values[index], self._batch
-        q = self._ops.qk_norm_rope_store(
-            qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values, batch.slots
-        )
-        return self._ops.paged_attention(q, keys, values, batch)
+        rows = qkv, q_weight, k_weight, self._cos, self._sin, self._eps, keys, values
+        if batch.num_decodes == len(qkv):
+            return self._ops.decode_attention(*rows, batch)
+        return self._ops.paged_attention(self._ops.qk_norm_rope_store(*rows, batch.slots), keys, values, batch)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.kernels import paged, reference
+from saccade.kernels.batch import AttentionBatch
 
 
 def qk_norm_rope_store(
@@ -45,6 +46,23 @@ def qk_norm_rope_store(
     queries, keys = x.split_with_sizes(heads, 1)
     paged.store_kv(keys, values, k_cache, v_cache, slots)
     return queries
+
+
+def decode_attention(
+    qkv: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    batch: AttentionBatch,
+) -> Tensor:
+    """`paged.paged_attention` behind `qk_norm_rope_store`, for a step in which each sequence has one row: qkv
+    [S, (Hq + 2 Hk) D] -> [S, Hq, D]."""
+    q = qk_norm_rope_store(qkv, q_weight, k_weight, cos, sin, eps, k_cache, v_cache, batch.slots)
+    return paged.paged_attention(q, k_cache, v_cache, batch)
 
 
 @lru_cache(maxsize=16)

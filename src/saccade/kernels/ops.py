@@ -23,6 +23,7 @@ class Ops:
     linear_add: Callable[[Tensor, Tensor, Tensor], Tensor]
     qk_norm_rope_store: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, Tensor], Tensor]
     paged_attention: Callable[[Tensor, Tensor, Tensor, AttentionBatch], Tensor]
+    decode_attention: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, Tensor, Tensor, AttentionBatch], Tensor]
     add_rows_: Callable[[Tensor, Tensor, Tensor], Tensor]
     experts: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
     layer_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -86,6 +87,7 @@ def _plain() -> Ops:
         linear_add=fused.linear_add,
         qk_norm_rope_store=fused.qk_norm_rope_store,
         paged_attention=paged.paged_attention,
+        decode_attention=fused.decode_attention,
         add_rows_=fused.add_rows_,
         experts=reference.experts,
         layer_norm=reference.layer_norm,
@@ -106,7 +108,7 @@ def _plain() -> Ops:
 
 def _fast() -> dict[str, Any]:
     """The fields that have a fast op on CUDA; triton is imported here and nowhere earlier."""
-    from saccade.kernels.gpu import attention, pointwise, products, sampling, vision
+    from saccade.kernels.gpu import attention, decode, pointwise, products, sampling, vision
 
     return {
         "rms_norm": pointwise.rms_norm,
@@ -115,6 +117,7 @@ def _fast() -> dict[str, Any]:
         "linear_add": products.linear_add,
         "qk_norm_rope_store": pointwise.qk_norm_rope_store,
         "paged_attention": attention.paged_attention,
+        "decode_attention": decode.decode_attention,
         "add_rows_": pointwise.add_rows_,
         "layer_norm": pointwise.layer_norm,
         "add_layer_norm": pointwise.add_layer_norm,

@@ -53,7 +53,7 @@ WIDE = 256
 
 
 @triton.jit
-def _see(
+def see(
     q, acc, high, total, k_cache, v_cache, table, base, last, start, end, scale, STRIDE: tl.constexpr, D: tl.constexpr,
     KEYS: tl.constexpr, BLOCK_SIZE: tl.constexpr, STAGES: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
@@ -103,6 +103,28 @@ def _join(out, partial, marks, s, kv_head, D: tl.constexpr, GROUP: tl.constexpr,
         tl.store(out + row * D + d, value.to(out.dtype.element_ty))
 
 
+@triton.jit
+def tell(
+    acc, high, total, out, partial, marks, tickets, scale, s, kv_head, part, D: tl.constexpr, GROUP: tl.constexpr,
+    HEADS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """What one part of a sequence's keys came to; the last of PARTS adds all of them up."""
+    d, i = tl.arange(0, D), tl.arange(0, ROWS)
+    real, row = i < GROUP, s.to(tl.int64) * HEADS + kv_head * GROUP + i
+    if PARTS == 1:
+        value = acc / tl.where(total > 0, total, 1.0)[:, None]
+        tl.store(out + row[:, None] * D + d[None, :], value.to(out.dtype.element_ty), mask=real[:, None])
+    else:
+        tl.store(partial + (row * PARTS + part)[:, None] * D + d[None, :], acc, mask=real[:, None])
+        tl.store(marks + row * 2 * PARTS + part, high * scale, mask=real)
+        tl.store(marks + row * 2 * PARTS + PARTS + part, total, mask=real)
+        tl.debug_barrier()
+        ticket = tickets + s * (HEADS // GROUP) + kv_head
+        if tl.atomic_add(ticket, 1, sem="acq_rel") == PARTS - 1:
+            _join(out, partial, marks, s, kv_head, D, GROUP, HEADS, PARTS)
+            tl.store(ticket, 0)
+
+
 @kernel("table_stride")
 def _decode(
     q, k_cache, v_cache, tables, lengths, out, partial, marks, tickets, scale, q_stride, table_stride,
@@ -123,23 +145,11 @@ def _decode(
     high = tl.full([ROWS], NOTHING, tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     # One loop, masked: a part is a few tiles, and a second loop would start its loads anew.
-    acc, high, total = _see(
+    acc, high, total = see(
         rows, acc, high, total, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start,
         end, scale, HEADS // GROUP * D, D, KEYS, BLOCK_SIZE, STAGES, True,
     )  # fmt: skip
-    row = s.to(tl.int64) * HEADS + head
-    if PARTS == 1:
-        value = acc / tl.where(total > 0, total, 1.0)[:, None]
-        tl.store(out + row[:, None] * D + d[None, :], value.to(out.dtype.element_ty), mask=real[:, None])
-    else:
-        tl.store(partial + (row * PARTS + part)[:, None] * D + d[None, :], acc, mask=real[:, None])
-        tl.store(marks + row * 2 * PARTS + part, high * scale, mask=real)
-        tl.store(marks + row * 2 * PARTS + PARTS + part, total, mask=real)
-        tl.debug_barrier()
-        ticket = tickets + s * (HEADS // GROUP) + kv_head
-        if tl.atomic_add(ticket, 1, sem="acq_rel") == PARTS - 1:
-            _join(out, partial, marks, s, kv_head, D, GROUP, HEADS, PARTS)
-            tl.store(ticket, 0)
+    tell(acc, high, total, out, partial, marks, tickets, scale, s, kv_head, part, D, GROUP, HEADS, PARTS, ROWS)
 
 
 @triton.jit
@@ -181,11 +191,11 @@ def _prefill(
         high = tl.full([ROWS], NOTHING, tl.float32)
         total = tl.zeros([ROWS], tl.float32)
         table = tables + s.to(tl.int64) * table_stride
-        acc, high, total = _see(
+        acc, high, total = see(
             rows, acc, high, total, k_cache, v_cache, table, kv_head * D, last, 0, whole, scale, HEADS // GROUP * D, D,
             KEYS, BLOCK_SIZE, STAGES, False,
         )  # fmt: skip
-        acc, high, total = _see(
+        acc, high, total = see(
             rows, acc, high, total, k_cache, v_cache, table, kv_head * D, last, whole, end, scale, HEADS // GROUP * D,
             D, KEYS, BLOCK_SIZE, STAGES, True,
         )  # fmt: skip
