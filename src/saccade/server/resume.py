@@ -19,9 +19,9 @@ from saccade.errors import NotFoundError, QueueFullError, RequestError, SaccadeE
 from saccade.server.keys import Key
 
 GRACE_SECONDS = 30.0
-MAX_BYTES = 4 * 2**20
+MAX_BYTES = 2 * 2**20
 """Of events that are kept of one stream; the oldest go first."""
-MAX_STREAMS = 256
+MAX_STREAMS = 128
 """That are kept at the same time."""
 
 
