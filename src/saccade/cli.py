@@ -107,6 +107,7 @@ def serve(settings: Settings) -> None:
             limits=_limits(settings, several_keys=len(access.keys) > 1),
             access=access,
             vllm_metrics=settings.vllm_metrics,
+            page=settings.ui,
             tracer=tracer,
             profile_dir=settings.profile_dir,
         )

@@ -108,7 +108,7 @@ class Native:
             "dtype": facts.dtype,
             "parameters": f"{facts.num_parameters / 1e6:.1f} M",
         }
-        self._card = ModelCard(name, self._context, told)
+        self._card = ModelCard(name, self._context, told, self._pictures.facts())
 
     @classmethod
     def load(

@@ -16,7 +16,7 @@ from saccade.media.decoders import Decoders
 from saccade.media.fetch import Fetcher
 from saccade.media.frames import decode, kind_of
 from saccade.media.limits import Decoding, MediaLimits
-from saccade.media.pixels import Plans, prepare
+from saccade.media.pixels import FACTOR, Plans, prepare
 from saccade.media.recent import RecentPictures
 from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, Picture, StageTimes, UInt8Array
 
@@ -40,6 +40,18 @@ class Pictures:
     def pool(self, ref: MediaRef) -> ThreadPoolExecutor:
         """Where `look` at it is to be called."""
         return self._stills if ref.kind == "image" else self._videos
+
+    def facts(self) -> dict[str, int]:
+        """What a client needs that makes pictures small before it sends them; see `ModelCard`."""
+        return {
+            "factor": FACTOR,
+            "min_pixels": self._plans.image.min_pixels,
+            "max_pixels": self._plans.image.max_pixels,
+            "limit_pixels": self._plans.limit,
+            "max_file_bytes": int(self._limits.max_file_bytes),
+            "max_image_pixels": self._limits.max_image_pixels,
+            "max_store_bytes": int(self._limits.max_store_bytes),
+        }
 
     async def bring(self, refs: Iterable[MediaRef]) -> list[MediaRef]:
         """The same, with the bytes of those that are on other hosts; nothing but this waits for the network, and it

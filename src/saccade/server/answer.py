@@ -97,7 +97,7 @@ def models(card: ModelCard, created: int) -> dict[str, Any]:
         "owned_by": "saccade",
         "max_model_len": card.context or None,
     }
-    return {"object": "list", "data": [{**model, "facts": card.facts}]}
+    return {"object": "list", "data": [{**model, "facts": card.facts, "media": card.media}]}
 
 
 def tool_calls(deltas: Iterable[Delta]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from saccade.server.health import health_routes
 from saccade.server.media import media_routes
 from saccade.server.metrics import CONTENT_TYPE, Metrics
 from saccade.server.openapi import openapi_routes
+from saccade.server.page import page_routes
 from saccade.server.profiling import profiling_routes
 from saccade.server.records import Recorder, record_of
 from saccade.server.responses import responses_routes
@@ -47,6 +48,7 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008  it is frozen
     access: Access = Access(),  # noqa: B008  it is frozen
     vllm_metrics: bool = False,
+    page: bool = False,
     tracer: Tracer | None = None,
     profile_dir: Path | None = None,
     resume_seconds: float = GRACE_SECONDS,
@@ -55,7 +57,8 @@ def create_app(
 
     `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too. `tracer`:
     gets a span of each request. `profile_dir`: where traces of steps may be written to. `resume_seconds`:
-    how long a stream goes on whose client has gone but asked to be able to come back.
+    how long a stream goes on whose client has gone but asked to be able to come back. `page`: serve
+    the page for people at `/`.
     """
 
     @asynccontextmanager
@@ -106,7 +109,9 @@ def create_app(
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     app.state.gate = gate
-    app.add_middleware(Guard, access=access)
+    if page:
+        app.include_router(page_routes())
+    app.add_middleware(Guard, access=access, page=page)
     app.add_middleware(Recorder, crashed=_crashed, tell=tracer.tell if tracer else None)
     app.add_exception_handler(SaccadeError, _known)
     app.add_exception_handler(HTTPException, _routing)

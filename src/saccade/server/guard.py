@@ -74,9 +74,11 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """An application behind its `access`; ASGI."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, page: bool = False) -> None:
+        """`page`: "/" and "/ui/..." are files that everybody may have, as they are in the package."""
         self._app = app
         self._access = access
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # websockets are switched off in the server; this is the lifespan
@@ -105,7 +107,8 @@ class Guard:
                 if is_allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                     await _preflight(headers)(scope, receive, send_more)
                     return
-                scope[_KEY] = self._holder(headers)
+                if not (self._page and _is_page(scope["path"])):
+                    scope[_KEY] = self._holder(headers)
         except SaccadeError as error:
             await refusal(error, scope["path"])(scope, receive, send_more)
             return
@@ -143,6 +146,10 @@ class Guard:
         if key is None:
             raise AuthError("A valid API key is needed.", hint="Send it as 'Authorization: Bearer KEY'.")
         return key
+
+
+def _is_page(path: str) -> bool:
+    return path == "/" or path.startswith("/ui/")
 
 
 def _preflight(headers: Headers) -> Response:

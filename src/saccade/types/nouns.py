@@ -384,3 +384,7 @@ class ModelCard:
     """Tokens, prompt and answer together."""
     facts: dict[str, str] = field(default_factory=dict)
     """For people: dtype, device, parameters."""
+    media: dict[str, int] = field(default_factory=dict)
+    """For clients that prepare pictures: `factor` (both sides become a multiple of it), `min_pixels` and `max_pixels`
+    of a still, `limit_pixels` that nobody may ask to exceed, `max_file_bytes` and `max_image_pixels` of a file,
+    `max_store_bytes` of files that may be sent ahead."""
