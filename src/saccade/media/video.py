@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 
 def load() -> None:
-    """Have FFmpeg at hand, before the first video comes."""
-    import av  # noqa: F401
+    """Have FFmpeg at hand, before the first video comes. Where PyAV cannot be loaded (not every machine has a build of
+    it), pictures are served and a video is refused."""
+    with suppress(ImportError):
+        import av  # noqa: F401
 
 
 class Video:
@@ -42,8 +45,11 @@ class Video:
     """
 
     def __init__(self, name: str, data: bytes, ref: MediaRef, limits: MediaLimits) -> None:
-        import av
-        from av.stream import Disposition
+        try:
+            import av
+            from av.stream import Disposition
+        except ImportError:
+            raise MediaError("This server cannot read videos: PyAV is not installed.", param=ref.param) from None
 
         self.name, self._ref, self._limits = name, ref, limits
         options = {
