@@ -43,7 +43,7 @@ function App({ session, host }) {
   const drop = dropHandlers(session, setDropping);
   const narrow = host.clientWidth <= NARROW;
   return html`
-    <div class="app" data-chats=${shows} ...${drop}>
+    <div class="app" ...${drop}>
       <a class="skip" href="#ask" onClick=${(event) => { event.preventDefault(); area.current?.focus(); }}>${t("skip")}</a>
       ${shows && html`<${Sidebar} session=${session} search=${search} close=${() => narrow && showChats(false)} />`}
       ${shows && html`<button type="button" class="veil" aria-label=${t("history_hide")} onClick=${() => showChats(false)}></button>`}

@@ -97,7 +97,7 @@ function Item({ session, item, at }) {
   const isSmall = record && record.how !== "as is";
   const large = record?.before && session.limits && record.before.width * record.before.height > session.limits.max_pixels;
   return html`
-    <li class="item" data-preparing=${Boolean(preparing)}>
+    <li class="item" data-preparing=${String(Boolean(preparing))}>
       ${shown ? html`<img src=${shown} alt=${name} />` : html`<span class="blank"><${Icon} name=${url ? "link" : "eye"} /></span>`}
       <div class="about">
         <span class="name" title=${name}>${name}</span>

@@ -19,7 +19,6 @@ export function useMarks(node) {
 export function Drawn({ marks, pictures, live, frameAt }) {
   const [chosen, choose] = useState(pictures.length - 1);
   const [hovered, hover] = useState(null);
-  const [hidden, hide] = useState(false);
   const picture = pictures[Math.min(chosen, pictures.length - 1)];
   if (!picture || !marks.length) return null;
   const drawn = marks.filter((mark) => mark.at.length);
@@ -37,7 +36,7 @@ export function Drawn({ marks, pictures, live, frameAt }) {
             ${t("picture_of", { at: i + 1 })}</button>`)}</span>`}
       </header>
       <div class="stage-row">
-        <div class="stage" data-hidden=${hidden}>
+        <div class="stage">
           ${picture.kind === "video" && frameAt
             ? html`<img src=${frameAt(drawn.at(-1)?.time || 0)} alt="" />`
             : html`<img src=${picture.address} alt=${picture.name || t("picture")} />`}

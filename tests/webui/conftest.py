@@ -1,0 +1,102 @@
+"""The page in the system's Chromium, against a real server with the demo model; skipped where either is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from person import Person
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the extra ui-test is not installed")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def serving(*flags: str, port: int | None = None) -> Iterator[str]:
+    """`saccade serve` with the demo model in a process of its own."""
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    words = [sys.executable, "-m", "saccade", "serve", "--model", "demo", "--port", str(port), "--drain-seconds", "0"]
+    process = subprocess.Popen([*words, *flags], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{url}/health/ready") as response:
+                    if response.status == 200:
+                        break
+            except OSError:
+                assert process.poll() is None, "the server ended"
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox of the browser does not work for root.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: str) -> Iterator[Callable[..., Person]]:
+    """Opens the page as somebody new; at the end nothing was asked of other hosts and nothing failed unseen."""
+    people: list[Person] = []
+
+    def come(url: str = server, path: str = "/", *, open: bool = True, **options: Any) -> Person:
+        wanted = {"viewport": {"width": 1440, "height": 900}, "locale": "en-US", **options}
+        context = browser.new_context(**wanted)
+        person = Person(context.new_page(), url)
+        people.append(person)
+        if open:
+            person.open(path)
+        return person
+
+    yield come
+    for person in people:
+        person.page.context.close()
+        assert person.faults == []
+        assert person.elsewhere == []
+
+
+@pytest.fixture
+def shots(request: pytest.FixtureRequest) -> Callable[[Any, str], None]:
+    """Writes a screenshot to --shots, if that was given."""
+    place = request.config.getoption("--shots")
+
+    def shoot(page: Any, name: str) -> None:
+        if place:
+            Path(place).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=str(Path(place) / f"{name}.png"))
+
+    return shoot
