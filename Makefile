@@ -6,7 +6,7 @@ KILLS  ?= 20
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint fix bench doctor conformance soak help clean
+.PHONY: run test test-ui lint fix bench doctor conformance soak help clean
 .DEFAULT_GOAL := help
 
 run: .venv/.run  ## start the server with the bundled demo model on 127.0.0.1:$(PORT)
@@ -17,6 +17,10 @@ test: .venv/.dev  ## lint, type-check and run all tests that need no GPU
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not gpu"
+
+test-ui: .venv/.dev  ## the page in every size, theme and language, with screenshots; needs Chromium
+	@rm -rf build/shots
+	$(BIN)/pytest tests/webui --ui-full --shots build/shots
 
 lint: .venv/.dev  ## check style and types
 	$(BIN)/ruff check
@@ -48,7 +52,7 @@ clean:  ## remove the virtual environment
 	rm -rf .venv
 
 help:  ## this list
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"saccade needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
@@ -63,7 +67,7 @@ help:  ## this list
 
 # torchvision is the tests' oracle for resizing; without its dependencies it leaves our torch alone.
 .venv/.dev: .venv/.run
-	@$(PIP) install -q -c constraints.txt -e '.[dev,bench]'
+	@$(PIP) install -q -c constraints.txt -e '.[dev,bench,ui-test]'
 	@$(PIP) install -q -c constraints.txt --no-deps torchvision
 	@touch $@
 

@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=2, help="times in a row that the engine of a server is killed")
     parser.addoption("--grammar-seeds", type=int, default=3, help="answers under each schema in each way to sample")
     parser.addoption("--shots", help="directory for screenshots of the page")
-    parser.addoption("--ui-full", action="store_true", help="the page in every size, theme and language, and its figures")
+    parser.addoption(
+        "--ui-full", action="store_true", help="the page in every size, theme and language, and its figures"
+    )
     parser.addoption("--sim-seed", type=int, default=0, help="seed of the simulator's first episode")
 
 

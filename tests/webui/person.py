@@ -29,6 +29,7 @@ class Person:
         page.set_default_timeout(SECONDS)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("request", self._note)
+        page.on("requestfailed", self._stopped)
 
     def _note(self, request: Any) -> None:
         if not request.url.startswith((self.url + "/", "blob:", "data:")):
@@ -36,6 +37,11 @@ class Person:
         if request.method in ("POST", "HEAD"):
             size = int(request.headers.get("content-length", 0)) or len(request.post_data_buffer or b"")
             self.sent.append((request.method, request.url.removeprefix(self.url), size))
+
+    def _stopped(self, request: Any) -> None:
+        """What the policy of a page forbids is announced, and goes nowhere."""
+        if request.failure == "csp":
+            self.elsewhere.remove(request.url)
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.url + path)

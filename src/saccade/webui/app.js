@@ -90,6 +90,7 @@ function Conversation({ session, area }) {
   const messages = path(session.chat);
   const place = useRef(null);
   const follow = useRef(true);
+  const last = useRef(0);
   const scroll = () => { if (follow.current && place.current) place.current.scrollTop = place.current.scrollHeight; };
   useEvents(session.live, "paint");
   useLayoutEffect(() => { follow.current = true; }, [session.chat, messages.length]);
@@ -102,7 +103,10 @@ function Conversation({ session, area }) {
   }, []);
   const onScroll = () => {
     const { scrollTop, scrollHeight, clientHeight } = place.current;
-    follow.current = scrollHeight - scrollTop - clientHeight < 80;
+    // What grows moves the end away as well; only a person moves upwards.
+    if (scrollHeight - scrollTop - clientHeight < 80) follow.current = true;
+    else if (scrollTop < last.current - 1) follow.current = false;
+    last.current = scrollTop;
   };
   return html`
     <section class="conversation" ref=${place} onScroll=${onScroll} aria-label=${t("conversation")} tabindex="0">

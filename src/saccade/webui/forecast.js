@@ -16,7 +16,10 @@ export function expected(figures, { images, text }) {
   const prefill = (1000 * figures.request_prefill_time_seconds_sum) / seen;
   const encoded = figures.feature_cache_miss_tokens_total || 0;
   const vision = encoded ? (1000 * figures.request_vision_time_seconds_sum) / encoded : 0;
-  const fixed = mean("request_queue_time_seconds") + mean("request_tokenize_time_seconds");
+  const stages = ["queue", "tokenize", "prefill", "vision", "decode_media", "resize", "fetch", "hash"];
+  const inside = stages.reduce((sum, name) => sum + mean(`request_${name}_time_seconds`), 0);
+  const rest = Math.max(0, mean("time_to_first_token_seconds") - inside);
+  const fixed = rest + mean("request_queue_time_seconds") + mean("request_tokenize_time_seconds");
   const media = images ? mean("request_decode_media_time_seconds") + mean("request_resize_time_seconds") : 0;
   return fixed + media + images * (vision + prefill) + text * prefill;
 }

@@ -40,7 +40,7 @@ const math = (name, level, start, rule, display) => ({
   renderer: (token) => `<span class="math${display ? " display" : ""}">${escaped(token.text)}</span>`,
 });
 
-const marked = new Marked({ gfm: true });
+const marked = new Marked({ gfm: true, breaks: true });
 marked.use({
   extensions: [
     math("blockMath", "block", /\$\$|\\\[/, /^(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])(?:\n|$)/, true),

@@ -17,9 +17,9 @@ export function useMarks(node) {
 
 /** `pictures`: records of the conversation's pictures, with their blobs and addresses. */
 export function Drawn({ marks, pictures, live, frameAt }) {
-  const [chosen, choose] = useState(pictures.length - 1);
+  const [chosen, choose] = useState(null);
   const [hovered, hover] = useState(null);
-  const picture = pictures[Math.min(chosen, pictures.length - 1)];
+  const picture = pictures[chosen ?? pictures.length - 1];
   if (!picture || !marks.length) return null;
   const drawn = marks.filter((mark) => mark.at.length);
   const size = picture.before || picture;

@@ -64,10 +64,10 @@ export function Status({ session }) {
 }
 
 const live = (figures, rates) => [
-  `${number(figures.num_requests_running || 0)} ${t("f_running")}`,
+  figures.num_requests_running ? `${number(figures.num_requests_running)} ${t("f_running")}` : null,
   figures.num_requests_queued ? `${number(figures.num_requests_queued)} ${t("f_queued")}` : null,
   rates?.tokens ? `${number(rates.tokens)} ${t("f_speed")}` : null,
-].filter(Boolean).join(" · ");
+].filter(Boolean).join(" · ") || t("st_ready");
 
 function rows(figures, rates) {
   const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);

@@ -1,0 +1,244 @@
+"""What the page makes of an answer: marks on the picture, HTML in a closed frame, clean Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from person import QUESTION, png
+
+from saccade.demo.world.draw import draw
+from saccade.demo.world.sample import Sample, Turn, World
+
+Box = list[float]
+
+
+def _windows(task: str, about: str, count: int = 1) -> list[tuple[Sample, Turn]]:
+    """Windows that the model was never shown, with a question of the task."""
+    found = []
+    for index in range(200):
+        sample = draw(20261121, index, World(split="test", wording="preset", kinds={"window": 1.0}))
+        turn = next((turn for turn in sample.turns if turn.task == task and about in turn.question), None)
+        if turn:
+            found.append((sample, turn))
+        if len(found) == count:
+            break
+    return found
+
+
+def _iou(a: Box, b: Box) -> float:
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    high = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, wide) * max(0.0, high)
+    return (
+        both / sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
+        if not both
+        else both / (sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)) - both)
+    )
+
+
+def test_where_a_button_is(visit: Callable[..., Any], shots: Callable[..., None]) -> None:
+    ((sample, turn),) = _windows("locate", "button")
+    assert turn.truth
+    person = visit()
+    person.paste(png(sample.frames[0]), "window.png")
+    answer = person.ask(turn.question)
+    answer.locator(".shape.box").first.wait_for()
+    # Where it is on the screen, in thousandths of the picture as it is shown there.
+    seen = answer.locator(".stage").evaluate(
+        """(stage) => {
+            const whole = stage.querySelector("img").getBoundingClientRect();
+            const box = stage.querySelector(".shape.box").getBoundingClientRect();
+            return [[box.left, whole.left, whole.width], [box.top, whole.top, whole.height],
+                    [box.right, whole.left, whole.width], [box.bottom, whole.top, whole.height]]
+                .map(([at, from, size]) => 1000 * (at - from) / size);
+        }"""
+    )
+    assert _iou(seen, turn.truth["bbox"]) >= 0.5
+    mark = answer.locator(".mark").first
+    mark.hover()
+    assert "lit" in (answer.locator(".shape.box").first.get_attribute("class") or "")
+    answer.locator(".shape.box").first.hover()
+    assert "lit" in (mark.get_attribute("class") or "")
+    shots(person.page, "grounding")
+
+
+def test_boxes_as_others_want_them(visit: Callable[..., Any]) -> None:
+    """The pure parts, in the browser that runs them."""
+    person = visit()
+    text = 'Here: ```json\n[{"bbox_2d": [100, 200, 300, 400], "label": "a \\"b\\""}, '
+    text += '{"point_2d": [500, 500], "label": "p"}, {"bbox_2d": [1'
+    told = person.page.evaluate(
+        """async (text) => {
+            const { MarkReader, marksAs } = await import("/ui/latest/boxes.js");
+            const { csvOf } = await import("/ui/latest/export.js");
+            const grown = new MarkReader();
+            for (let end = 1; end <= text.length; end++) grown.feed(text.slice(0, end));
+            const whole = new MarkReader().feed(text);
+            const size = { width: 640, height: 480 };
+            return { same: JSON.stringify(grown.marks) === JSON.stringify(whole), count: whole.length,
+                pixels: JSON.parse(marksAs("pixels", whole, size)),
+                relative: JSON.parse(marksAs("relative", whole, size)),
+                coco: JSON.parse(marksAs("coco", whole, size, "x.png")), csv: csvOf(marksAs("csv", whole, size)) };
+        }""",
+        text,
+    )
+    assert told["same"]
+    assert told["count"] == 2
+    assert told["relative"][0] == {"bbox_2d": [100, 200, 300, 400], "label": 'a "b"'}
+    assert told["pixels"] == [
+        {"bbox_2d": [64, 96, 192, 192], "label": 'a "b"'},
+        {"point_2d": [320, 240], "label": "p"},
+    ]
+    assert told["coco"]["annotations"][0]["bbox"] == [64, 96, 128, 96]
+    assert told["csv"].splitlines()[1] == 'box,"a ""b""",64,96,192,192'
+
+
+FORMS = [
+    ('<div data-bbox="10 20 30 40">Title</div>', "box", [10, 20, 30, 40], "Title"),
+    ("<!-- Table (1, 2, 3, 4) -->", "box", [1, 2, 3, 4], "Table"),
+    ('<points x1="10" y1="20" alt="cat">cat</points>', "point", [10, 20], "cat"),
+    (
+        '<tool_call>\n{"name": "x", "arguments": {"action": "left_click", "coordinate": [5, 6]}}\n</tool_call>',
+        "action",
+        [5, 6],
+        "left_click",
+    ),
+    (
+        '{"name": "mobile_use", "arguments": {"action": "swipe", "coordinate": [1, 2], "coordinate2": [3, 4]}}',
+        "arrow",
+        [1, 2, 3, 4],
+        "swipe",
+    ),
+    ('{"time": 1.5, "bbox_2d": [40, 30, 20, 10], "label": "car"}', "box", [20, 10, 40, 30], "car"),
+]
+
+
+def test_every_form_of_a_mark(visit: Callable[..., Any]) -> None:
+    person = visit()
+    for text, kind, at, label in FORMS:
+        (mark,) = person.page.evaluate(
+            """async (text) => {
+                const { MarkReader } = await import("/ui/latest/boxes.js");
+                const reader = new MarkReader();
+                for (let end = 1; end <= text.length; end++) reader.feed(text.slice(0, end));
+                return reader.feed(text + "\\n");
+            }""",
+            text,
+        )
+        assert (mark["kind"], mark["at"], mark["label"]) == (kind, at, label)
+
+
+def test_a_screenshot_as_html(visit: Callable[..., Any], shots: Callable[..., None]) -> None:
+    ((sample, turn),) = _windows("html", "HTML")
+    person = visit()
+    person.paste(png(sample.frames[0]), "window.png")
+    answer = person.ask(turn.question)
+    frame = answer.locator("iframe")
+    frame.wait_for()
+    assert frame.get_attribute("sandbox") == ""
+    wanted = turn.answer.removeprefix("<h1>").split("</h1>")[0]
+    assert frame.content_frame.locator("h1").inner_text() == wanted
+    shots(person.page, "html")
+    answer.get_by_role("button", name="Swipe").click()
+    answer.locator(".swipe input, .range input").fill("30")
+    shots(person.page, "html-swipe")
+
+
+PLANTED = """<h1>Hello</h1>
+<script>top.document.title='owned'; parent.postMessage('owned', '*'); localStorage.x = 1</script>
+<img src="https://example.org/leak.png" onerror="top.document.title='owned'">
+<link rel=stylesheet href="https://example.org/a.css">
+<iframe src="javascript:top.document.title='owned'"></iframe>
+<form action="https://example.org/"><button id=go>go</button></form>
+<meta http-equiv="refresh" content="0;url=https://example.org/">
+<a href="https://example.org/" target="_top" id=out>out</a>
+<svg onload="top.document.title='owned'"></svg>
+<style>body { background: url(https://example.org/b.png) }</style>"""
+
+
+@pytest.mark.parametrize("fence", ["```html\n{}\n```", "{}"], ids=["fenced", "bare"])
+def test_planted_html_reaches_nothing(visit: Callable[..., Any], fence: str) -> None:
+    person = visit()
+    heard = person.page.evaluate(
+        "() => { globalThis.heard = []; addEventListener('message', (e) => heard.push(e.data)); }"
+    )
+    assert heard is None
+    text = fence.format(PLANTED)
+    person.page.evaluate(
+        """async (text) => {
+            const { session } = document.querySelector("saccade-chat");
+            const { add } = await import("/ui/latest/tree.js");
+            const chat = session.chat;
+            const question = add(chat, null, { role: "user", text: "page", parts: [] });
+            add(chat, question.id, { role: "assistant", text, reasoning: text, state: "done" });
+            session.change();
+        }""",
+        text,
+    )
+    frame = person.page.locator("iframe").first
+    frame.wait_for()
+    person.page.wait_for_timeout(700)
+    inner = frame.content_frame
+    assert "Hello" in inner.locator("body").inner_text()
+    inner.locator("#go").click()
+    person.page.wait_for_timeout(300)
+    assert person.page.title() == "saccade"
+    assert person.page.evaluate("heard") == []
+    assert person.page.evaluate("localStorage.x") is None
+    assert person.page.url == person.url + "/"
+    assert (
+        person.page.locator(
+            ".markdown script, .markdown form, .markdown style, .markdown [onerror], .markdown iframe"
+        ).count()
+        == 0
+    )
+
+
+def test_markdown(visit: Callable[..., Any], shots: Callable[..., None]) -> None:
+    """Code, tables, formulas, lists; streamed in pieces they become the same as whole."""
+    person = visit()
+    text = (
+        "# Title\n\nSome *text* with `code` and $a^2+b^2$.\n\n$$\\int_0^1 x\\,dx$$\n\n"
+        "1. one\n2. two\n\n   still two\n\n"
+        "| a | b |\n|---|--:|\n| x | 1 |\n\n```python\nprint('hi')\n\nprint('ho')\n```\n\nEnd of 3 $ and 4 $ signs.\n"
+    )
+    told = person.page.evaluate(
+        """async (text) => {
+            const { Markdown } = await import("/ui/latest/markdown.js");
+            const { html, render } = await import("/ui/latest/html.js");
+            const place = document.createElement("div");
+            const show = (text, live) => render(html`<${Markdown} text=${text} live=${live} />`, place);
+            for (let end = 1; end <= text.length; end += 3) show(text.slice(0, end), true);
+            show(text, true);
+            const streamed = place.textContent;
+            show(text, false);
+            for (let i = 0; i < 100 && !place.querySelector("math"); i++) await new Promise((r) => setTimeout(r, 50));
+            return { math: place.querySelectorAll("math").length, cells: place.querySelectorAll("td").length,
+                code: place.querySelector("pre").textContent, items: place.querySelectorAll("li").length,
+                words: streamed.includes("still two") && streamed.includes("3 $ and 4 $ signs") };
+        }""",
+        text,
+    )
+    assert told == {"math": 2, "cells": 2, "code": "print('hi')\n\nprint('ho')\n", "items": 2, "words": True}
+
+
+def test_receipts_add_up_or_not(visit: Callable[..., Any]) -> None:
+    person = visit()
+    cases = [
+        ({"items": [{"name": "a", "price": "$1.50"}, {"name": "b", "price": "2,50"}], "total": "4.00 EUR"}, "ok"),
+        ({"items": [{"name": "a", "price": "1.234,50 €"}], "tax": "100.00", "total": "1,334.50"}, "ok"),
+        ({"items": [{"name": "a", "quantity": 3, "price": 2}], "total": 6}, "ok"),
+        ({"items": [{"name": "a", "price": "1.50"}], "total": "1.60"}, "off"),
+        ({"items": [{"name": "a", "price": "1.50"}]}, "unknown"),
+    ]
+    for receipt, verdict in cases:
+        found = person.page.evaluate(
+            """async (text) => { const { receiptOf, objectOf } = await import("/ui/latest/receipt.js");
+                return receiptOf(objectOf(text)); }""",
+            f"```json\n{json.dumps(receipt)}\n```",
+        )
+        assert found["verdict"] == verdict, receipt
+    assert person.page.locator(QUESTION).count() == 1
