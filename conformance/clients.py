@@ -16,8 +16,9 @@ from anthropic.types.message_create_params import MessageCreateParamsNonStreamin
 from openai.types import Model
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from openai.types.responses import Response
+from openai.types.responses import EasyInputMessageParam, Response, ResponseFunctionToolCallParam
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
+from openai.types.responses.response_input_param import FunctionCallOutput
 from pydantic import TypeAdapter
 
 REFUSED = {
@@ -57,6 +58,14 @@ def document(model: str) -> dict[str, Any]:
     for path, asked, answered in POSTS:
         body = _schema(asked)
         body["properties"]["model"] = {"enum": [model]}
+        if "input" in body["properties"]:
+            # One of a hundred kinds of items cannot be generated; these are the ones that are honoured.
+            items = [
+                _schema(EasyInputMessageParam),
+                _schema(ResponseFunctionToolCallParam),
+                _schema(FunctionCallOutput),
+            ]
+            body["properties"]["input"] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": items}}]}
         for name in REFUSED[path]:
             body["properties"].pop(name, None)
         paths[path] = {"post": {"requestBody": {"required": True, "content": _json(body)}, **_answers(answered)}}

@@ -39,6 +39,7 @@ class Told:
 
     suite: str
     counts: dict[str, int]
+    command: str = ""
     faults: list[str] = field(default_factory=list)
     excepted: dict[str, int] = field(default_factory=dict)
     """Why, and how many tests."""
@@ -212,22 +213,25 @@ PACKAGES = ("openai", "anthropic", "langchain-tests", "langchain-openai", "qwen-
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def report(told: list[Told], command: str) -> str:
+def report(told: list[Told]) -> str:
     """The page, in Markdown."""
-    rows = [f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} |" for one in told]
+    rows = [
+        f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} | `{one.command}` |"
+        for one in told
+    ]
     lines = [
         "# Conformance",
         "",
         "Public suites and clients against `saccade serve --model demo`, 17 million parameters on a CPU. Written",
-        f"by `{command}` on {datetime.date.today()}, Python {platform.python_version()}, with",
+        f"by `conformance/run.py`, which `make conformance` runs; Python {platform.python_version()},",
         ", ".join(f"{package} {version(package)}" for package in PACKAGES) + ".",
         "",
-        "| suite | what it is | came out | faults |",
-        "|---|---|---|--:|",
+        "| suite | what it is | came out | faults | options, day |",
+        "|---|---|---|--:|---|",
         *rows,
         "",
-        "`excepted` tests are run and have to fail: one that begins to pass is a fault, until it is taken out of",
-        "[the list](../conformance/exceptions.toml). `skipped` tests skip themselves.",
+        "`excepted` tests are in [a list](../conformance/exceptions.toml), are run, and fail: one that begins to pass is a",
+        "fault until it is taken out, unless it is for the demo model to decide. `skipped` tests skip themselves.",
     ]
     for one in told:
         for title, reasons in (("excepted", one.excepted), ("skipped", one.skipped)):
@@ -262,11 +266,12 @@ def main() -> None:
                 told += [Told(**json.loads(kept.read_text()))] if kept.exists() else []
             else:
                 told.append(suite(asked.server.split(), scratch, asked.examples))
+                told[-1].command = f"--only {suite.__name__} --examples {asked.examples}, {datetime.date.today()}"
                 (scratch / f"{suite.__name__}.told").write_text(json.dumps(asdict(told[-1])))
                 print(told[-1].suite, told[-1].counts, flush=True)
                 print("".join(f"  {fault}\n" for fault in told[-1].faults[:40]), end="", flush=True)
     if asked.write:
-        (ROOT / "docs" / "conformance.md").write_text(report(told, "make conformance"))
+        (ROOT / "docs" / "conformance.md").write_text(report(told))
     if any(one.faults for one in told):
         sys.exit(1)
 
