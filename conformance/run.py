@@ -219,6 +219,9 @@ def report(told: list[Told]) -> str:
         f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} | `{one.command}` |"
         for one in told
     ]
+        f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} | `{one.command}` |"
+        for one in told
+    ]
     lines = [
         "# Conformance",
         "",
