@@ -24,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
-def serving(*flags: str, port: int | None = None) -> Iterator[str]:
+def serving(*flags: str, port: int | None = None, pids: list[int] | None = None) -> Iterator[str]:
     """`saccade serve` with the demo model in a process of its own."""
     if port is None:
         with socket.socket() as free:
@@ -32,6 +32,8 @@ def serving(*flags: str, port: int | None = None) -> Iterator[str]:
             port = free.getsockname()[1]
     words = [sys.executable, "-m", "saccade", "serve", "--model", "demo", "--port", str(port), "--drain-seconds", "0"]
     process = subprocess.Popen([*words, *flags], stdout=subprocess.DEVNULL)
+    if pids is not None:
+        pids.append(process.pid)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -49,11 +51,24 @@ def serving(*flags: str, port: int | None = None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def _served() -> Iterator[tuple[str, int]]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with serving() as url:
-        yield url
+    pids: list[int] = []
+    with serving(pids=pids) as url:
+        yield url, pids[0]
+
+
+@pytest.fixture(scope="session")
+def server(_served: tuple[str, int]) -> str:
+    """The address of a server that all tests share."""
+    return _served[0]
+
+
+@pytest.fixture(scope="session")
+def server_pid(_served: tuple[str, int]) -> int:
+    """Its process, which has the engine's below it."""
+    return _served[1]
 
 
 @pytest.fixture(scope="session")

@@ -210,19 +210,27 @@ def test_markdown(visit: Callable[..., Any], shots: Callable[..., None]) -> None
             const { Markdown } = await import("/ui/latest/markdown.js");
             const { html, render } = await import("/ui/latest/html.js");
             const place = document.createElement("div");
-            const show = (text, live) => render(html`<${Markdown} text=${text} live=${live} />`, place);
-            for (let end = 1; end <= text.length; end += 3) show(text.slice(0, end), true);
-            show(text, true);
-            const streamed = place.textContent;
-            show(text, false);
-            for (let i = 0; i < 100 && !place.querySelector("math"); i++) await new Promise((r) => setTimeout(r, 50));
+            const show = (text) => render(html`<${Markdown} text=${text} />`, place);
+            for (let end = 1; end <= text.length; end += 3) show(text.slice(0, end));
+            show(text);
+            const whole = document.createElement("div");
+            render(html`<${Markdown} text=${text} />`, whole);
+            const later = () => new Promise((resolve) => setTimeout(resolve, 50));
+            for (let i = 0; i < 100 && whole.querySelectorAll("math").length < 2; i++) await later();
             return { math: place.querySelectorAll("math").length, cells: place.querySelectorAll("td").length,
                 code: place.querySelector("pre").textContent, items: place.querySelectorAll("li").length,
-                words: streamed.includes("still two") && streamed.includes("3 $ and 4 $ signs") };
+                same: place.innerHTML === whole.innerHTML, words: place.textContent.includes("3 $ and 4 $ signs") };
         }""",
         text,
     )
-    assert told == {"math": 2, "cells": 2, "code": "print('hi')\n\nprint('ho')\n", "items": 2, "words": True}
+    assert told == {
+        "math": 2,
+        "cells": 2,
+        "code": "print('hi')\n\nprint('ho')\n",
+        "items": 2,
+        "same": True,
+        "words": True,
+    }
 
 
 def test_receipts_add_up_or_not(visit: Callable[..., Any]) -> None:

@@ -214,6 +214,7 @@ class SaccadeChat extends HTMLElement {
     render(html`<${App} session=${this.session} host=${this} />`, place);
     await started;
     this.dataset.ready = "";
+    performance.mark("saccade-ready");
   }
 }
 

@@ -48,12 +48,15 @@ marked.use({
   ],
 });
 
+/** What stands at the end and means something everywhere. */
+const REFERENCE = /^ {0,3}\[[^\]\n]+\]:/m;
+
 /** An answer as elements. `onTime` (seconds) is called for a time in the text that somebody clicks. */
-export function Markdown({ text, live, onTime }) {
+export function Markdown({ text, onTime }) {
   const place = useRef(null);
   const shown = useRef([]);
   useLayoutEffect(() => {
-    const blocks = live ? split(text) : [text];
+    const blocks = REFERENCE.test(text) ? [text] : split(text);
     const have = shown.current;
     let same = 0;
     while (same < blocks.length && same < have.length && have[same].source === blocks[same]) same += 1;
@@ -65,7 +68,7 @@ export function Markdown({ text, live, onTime }) {
       place.current.append(element);
       have.push({ source, element });
     }
-  }, [text, live]);
+  }, [text]);
   return html`<div class="markdown" ref=${place}></div>`;
 }
 

@@ -115,8 +115,8 @@ function Answer({ session, node }) {
     <article class="message model" aria-label=${t("model")} aria-busy=${Boolean(mine)}>
       ${node.reasoning && html`<details class="thoughts" open=${Boolean(mine) && !node.text}>
         <summary>${t(mine && !node.text ? "thinking" : "thoughts")}</summary>
-        <${Markdown} text=${node.reasoning} live=${Boolean(mine)} /></details>`}
-      ${node.text && html`<${Markdown} text=${shownText(node.text, isBare)} live=${Boolean(mine)}
+        <${Markdown} text=${node.reasoning} /></details>`}
+      ${node.text && html`<${Markdown} text=${shownText(node.text, isBare)}
         onTime=${video ? (seconds) => strip.current?.(seconds) : null} />`}
       ${node.calls && html`<pre class="calls" tabindex="0" aria-label=${t("calls")}>${callsAsText(node.calls)}</pre>`}
       ${video && node.text && html`<${VideoStrip} record=${video} seek=${strip} />`}

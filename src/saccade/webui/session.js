@@ -127,8 +127,9 @@ export class Session extends EventTarget {
 
   /** Files join the draft: shown at once, prepared in the worker, sent ahead as soon as they are. */
   async attach(files, { original = this.settings.original } = {}) {
+    const all = [...files]; // the list of an input is emptied before we are done
     await this.modelKnown();
-    await Promise.all([...files].map(async (file) => {
+    await Promise.all(all.map(async (file) => {
       const item = { key: `${Date.now()}-${Math.random()}`, file, preparing: true };
       this.setItems([...this.draft.items, item]);
       item.ready = this.prepareItem(item, original);

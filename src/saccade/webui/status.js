@@ -52,7 +52,7 @@ export function Status({ session }) {
   const facts = server.model?.facts || {};
   return html`
     <details class="status">
-      <summary aria-label=${`${t("st_figures")}: ${words}`}>
+      <summary title=${t("st_figures")}>
         <i class="lamp ${server.status}"></i><b>${server.model?.id || t("app")}</b>
         <span>${server.status === "ready" && figures ? live(figures, rates) : words}</span>
       </summary>
