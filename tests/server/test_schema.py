@@ -485,3 +485,25 @@ def test_a_string_may_hold_anything_json_can_say() -> None:
     text = 'quote " slash \\ null \0 emoji \U0001f600 <|im_end|>'
     call = parse(messages=[{"role": "user", "content": text}])
     assert call.requests[0].messages[0].parts == (TextPart(text),)
+
+
+@pytest.mark.parametrize(
+    ("messages", "more"),
+    [
+        ([{"role": "user", "content": "a"}], {}),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}], {}),
+        ([{"role": "assistant", "content": "a"}], {"response_format": {"type": "json_object"}}),
+    ],
+)
+def test_only_the_beginning_of_an_answer_goes_on(messages: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    body = {"model": "m", "messages": messages, "continue_final_message": True, **more}
+    with pytest.raises(RequestError) as refused:
+        parse_chat(json.dumps(body).encode(), "id")
+    assert refused.value.param == "continue_final_message"
+
+
+def test_an_answer_goes_on() -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    body = {"model": "m", "messages": messages, "continue_final_message": True}
+    (request,) = parse_chat(json.dumps(body).encode(), "id").requests
+    assert request.continues

@@ -213,6 +213,13 @@ def test_the_answer_can_stay_closed(builders: dict[str, PromptBuilder]) -> None:
     assert opened.ids == (*closed.ids, *tail)
 
 
+def test_an_answer_goes_on_where_it_was_cut(builders: dict[str, PromptBuilder]) -> None:
+    instruct = builders["instruct"]
+    begun = instruct.build([user("a"), Message("assistant", (TextPart("One, <|im_end|> two, "),))], [], continues=True)
+    opened = instruct.build([user("a")], [])
+    assert begun.ids == (*opened.ids, *instruct.tokenizer.encode("One, <|im_end|> two, ", specials=False))
+
+
 def test_a_tokenizer_of_another_family_is_refused(tmp_path: Path, bundled: Path) -> None:
     for name in ("tokenizer.json", "chat_template.jinja"):
         text = (bundled / name).read_text()

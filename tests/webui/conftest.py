@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from person import Person
+from person import Person, serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra ui-test is not installed")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@contextmanager
-def serving(*flags: str, port: int | None = None, pids: list[int] | None = None) -> Iterator[str]:
-    """`saccade serve` with the demo model in a process of its own."""
-    if port is None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    words = [sys.executable, "-m", "saccade", "serve", "--model", "demo", "--port", str(port), "--drain-seconds", "0"]
-    process = subprocess.Popen([*words, *flags], stdout=subprocess.DEVNULL)
-    if pids is not None:
-        pids.append(process.pid)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{url}/health/ready") as response:
-                    if response.status == 200:
-                        break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="session")

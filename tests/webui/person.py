@@ -5,7 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,33 @@ RECEIPT = Path(__file__).resolve().parents[2] / "src" / "saccade" / "demo" / "ex
 QUESTION = "textarea[aria-label='Ask about a picture'], textarea[aria-label='就图片提问']"
 SECONDS = 30_000
 """Milliseconds that anything may take: two cores may have other work."""
+
+
+@contextmanager
+def serving(*flags: str, port: int | None = None, pids: list[int] | None = None) -> Iterator[str]:
+    """`saccade serve` with the demo model in a process of its own."""
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    words = [sys.executable, "-m", "saccade", "serve", "--model", "demo", "--port", str(port), "--drain-seconds", "0"]
+    process = subprocess.Popen([*words, *flags], stdout=subprocess.DEVNULL)
+    if pids is not None:
+        pids.append(process.pid)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{url}/health/ready") as response:
+                    if response.status == 200:
+                        break
+            except OSError:
+                assert process.poll() is None, "the server ended"
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 class Person:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from person import QUESTION, RECEIPT
-
-from conftest import serving
+from person import QUESTION, RECEIPT, serving
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 KEY = "a-key-of-this-test-alone"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from person import QUESTION, RECEIPT
+from person import QUESTION, RECEIPT, serving
 
 SHORT = [("1440x900-light-en", 1440, 900, "light", "en-US")]
 LOOKS = [
@@ -77,3 +78,70 @@ def test_the_way_of_a_newcomer(visit: Callable[..., Any], shots: Callable[..., N
     assert page.locator(".message").count() == 6
     page.wait_for_timeout(200)
     shots(page, f"{name}-6-found")
+
+
+def test_a_stopped_answer_goes_on_where_it_was(visit: Callable[..., Any]) -> None:
+    person = visit()
+    person.paste(RECEIPT.read_bytes())
+    person.ask("Read all the text in the image.")
+    whole = person.last()["text"]
+    person.page.locator(".message.model").last.get_by_role("button", name="Answer again").click()
+    person.until("s.live?.node.text.length > 20")
+    person.page.keyboard.press("Escape")
+    person.done()
+    assert len(person.last()["text"]) < len(whole)
+    person.page.get_by_role("button", name="Continue").click()
+    person.until("s.live")
+    person.done()
+    assert person.last()["text"] == whole
+
+
+def test_chats_go_out_and_come_back(visit: Callable[..., Any], tmp_path: Any) -> None:
+    """Export, delete, import: the pictures too, and in another browser."""
+    person = visit()
+    page = person.page
+    person.paste(RECEIPT.read_bytes())
+    person.ask("What is the total?")
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Export all chats").click()
+    path = tmp_path / "chats.json"
+    coming.value.save_as(path)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete this chat").click()
+    person.until("s.chats.length === 0")
+    assert (
+        page.evaluate("() => document.querySelector('saccade-chat').session.db.all('media').then((all) => all.length)")
+        == 0
+    )
+    other = visit()
+    for _ in range(2):  # the second time it is there already
+        other.page.locator("input[type=file][accept*=json]").set_input_files(path)
+        other.until("s.chats.length === 1")
+    other.page.locator(".chats .chat").click()
+    assert other.page.locator(".message.user img").evaluate("(img) => img.decode().then(() => img.naturalWidth)") == 320
+    assert "21.36" in other.page.locator(".message.model").inner_text()
+    path.write_text('{"format": "else"}')
+    other.page.locator("input[type=file][accept*=json]").set_input_files(path)
+    other.page.get_by_text("holds no chats of this page").wait_for()
+    assert other.session("s.chats.length") == 1
+
+
+def test_a_server_that_restarts_finds_the_draft_and_the_pictures_again(visit: Callable[..., Any]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving(port=port) as url:
+        person = visit(url)
+        person.paste(RECEIPT.read_bytes())
+        person.ask("What is the total?")
+        person.page.locator(QUESTION).fill("Give this receipt as JSON.")
+    person.page.keyboard.press("Enter")
+    person.done()
+    assert "The server is not reachable" in person.page.locator(".failed").inner_text()
+    person.page.locator(".away").wait_for()
+    with serving(port=port):
+        person.page.locator(".away").wait_for(state="detached")
+        person.page.get_by_role("button", name="Try again").click()
+        person.until("s.live")
+        person.done()
+        assert person.page.locator(".verdict.ok").count() == 1  # the new server was sent the picture again

@@ -209,7 +209,8 @@ class Native:
     async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
         arrived = time.perf_counter()
         self._check_alive()
-        reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=self._prompts.thinks)
+        thinking = self._prompts.thinks and not request.continues
+        reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=thinking)
         id = str(next(self._numbers))
         queue = self._answers[id] = asyncio.Queue()
         handing: Future[tuple[Usage, StageTimes]] | None = None
@@ -294,7 +295,7 @@ class Native:
         if request.pixels_of is not None:
             reply.in_pixels(pictures[request.pixels_of].original_size)
         began = time.perf_counter()
-        prompt = self._prompts.build(request.messages, pictures, request.tools)
+        prompt = self._prompts.build(request.messages, pictures, request.tools, continues=request.continues)
         built = time.perf_counter()
         sampling = self._sampling(request.sampling, prompt)
         thinking = self._constraints.check(sampling, prompt)

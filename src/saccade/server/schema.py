@@ -15,7 +15,7 @@ from saccade.server.formats import FormatWire, grammar_of
 from saccade.server.messages import AnyMessage, conversation
 from saccade.server.tools import MAX_TOOLS, ToolChoiceWire, ToolWire, tools_of
 from saccade.server.validate import OnlyFalse, Wire, json_object, validated
-from saccade.types import Request, SamplingParams
+from saccade.types import Request, SamplingParams, TextPart
 
 MAX_CHOICES = 16
 
@@ -121,6 +121,10 @@ class ChatBody(Wire):
         description="Of a model that thinks: after this many tokens its thoughts are closed and it answers. Less where "
         "`max_tokens` would leave no room for the answer.",
     )
+    continue_final_message: bool | None = Field(
+        None,
+        description="The last message is the beginning of the assistant's answer; what comes goes on with it.",
+    )
     repetition_guard: int | None = Field(
         None,
         ge=2,
@@ -151,6 +155,8 @@ def chat_call(fields: dict[str, Any], request_id: str) -> ChatCall:
     tools, choice = tools_of(chat.tools, chat.tool_choice, parallel=chat.parallel_tool_calls is not False)
     request = Request(request_id, chat.model, conversation(chat.messages), _sampling(chat), tools, choice)
     request = replace(request, pixels_of=_pixels_of(chat.coordinates, len(request.media)))
+    if chat.continue_final_message:
+        request = _continued(request, chat)
     options = chat.stream_options
     if options and not chat.stream:
         raise RequestError("'stream_options' is only possible with 'stream'.", param="stream_options")
@@ -197,6 +203,24 @@ def parse_tokenize(body: bytes) -> TokenizeCall:
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
+
+
+def _continued(request: Request, chat: ChatBody) -> Request:
+    """The same, going on with its last message. Raises RequestError where that is no beginning of an answer."""
+    last = request.messages[-1]
+    if last.role != "assistant" or last.tool_calls or not any(isinstance(p, TextPart) and p.text for p in last.parts):
+        raise RequestError(
+            "'continue_final_message' needs a last message of the assistant, with text and without calls.",
+            param="continue_final_message",
+            code="invalid_value",
+        )
+    if chat.response_format and chat.response_format.type != "text":
+        raise RequestError(
+            "'continue_final_message' does not go together with 'response_format': the form is that of a whole answer.",
+            param="continue_final_message",
+            code="invalid_value",
+        )
+    return replace(request, continues=True)
 
 
 def _pixels_of(wanted: _Coordinates | None, num_media: int) -> int | None:

@@ -62,12 +62,18 @@ class PromptBuilder:
         pictures: Sequence[Picture],
         tools: Sequence[dict[str, Any]] = (),
         add_generation_prompt: bool = True,
+        *,
+        continues: bool = False,
     ) -> Prompt:
-        """The prompt of a conversation. `pictures` stand in the order of their MediaParts.
+        """The prompt of a conversation. `pictures` stand in the order of their MediaParts. `continues`: it ends where
+        the last message, the assistant's, ends, so that the model goes on with it.
 
         RequestError when the template refuses the conversation or places other pictures than these.
         """
-        pieces = self._template.render([_turn(m) for m in messages], tools, open_answer=add_generation_prompt)
+        open_answer = add_generation_prompt and not continues
+        pieces = self._template.render([_turn(m) for m in messages], tools, open_answer=open_answer)
+        if continues:
+            pieces = _reopened(pieces, messages[-1])
         placed: list[MediaKind] = ["image" if p == self._image else "video" for p in pieces if self._is_pad(p)]
         if placed != [picture.kind for picture in pictures]:
             raise RequestError(
@@ -177,6 +183,15 @@ def _turn(message: Message) -> Turn:
         turn["tool_calls"] = message.tool_calls
     optional = {"tool_call_id": message.tool_call_id, "name": message.name, "reasoning_content": message.reasoning}
     return turn | {key: value for key, value in optional.items() if value is not None}
+
+
+def _reopened(pieces: list[Piece], answer: Message) -> list[Piece]:
+    """Without what the template writes behind the last answer: the token that ends it, and a line break."""
+    text = "".join(part.text for part in answer.parts if isinstance(part, TextPart))
+    match pieces:
+        case [*before, str(last), int(), str(rest)] if not rest.strip() and last.endswith(text):
+            return [*before, last]
+    raise RequestError("The model's chat template changes this answer, so it cannot go on.", param="messages")
 
 
 def _count(kinds: Sequence[MediaKind]) -> str:

@@ -180,6 +180,8 @@ class Request:
     pixels_of: int | None = None
     """Places in the answer are told in pixels of this one of `media`, in the size it came in; None: as the model writes
     them, from 0 to 1000."""
+    continues: bool = False
+    """The last message is the beginning of the answer, and the answer goes on with it."""
     salt: bytes = b""
     """Of the one who asks: what was computed for another salt is never found."""
     deadline: float | None = None
