@@ -66,7 +66,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
 | `POST /v1/media` | A picture or video is sent ahead, and named by its id later; see below |
 | `HEAD /v1/media/{{digest}}` | 200 when such a file is still there, else 404 |
-| `GET /v1/models` | The one model that is served: `max_model_len`, tokens of prompt and answer, and the limits of pictures |
+| `GET /v1/models` | The one model that is served, its `max_model_len` (tokens) and the limits of pictures |
 | `GET /` | The page for people, if not `--no-ui` |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
@@ -82,7 +82,8 @@ Types are exact: `"1"` is no number and `1` is no truth value. `null` is the sam
 
 Unset `temperature`, `top_p`, `top_k`, `min_p` and `repetition_penalty` are those of the checkpoint's
 `generation_config.json`. `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `ignore_eos`, `thinking_budget`,
-`repetition_guard`, `continue_final_message` and `coordinates` are not OpenAI's; its Python client sends them in `extra_body`.
+`repetition_guard`, `continue_final_message` and `coordinates` are not OpenAI's; its Python client sends them in
+`extra_body`.
 
 | Accepted and ignored | Why it cannot matter |
 |---|---|
