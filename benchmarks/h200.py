@@ -6,7 +6,8 @@ DIR needs no weights: they are random, at the shapes of its config.json. Phases 
 
     ready     a server is started and stopped; the next start is the one that counts as the second on this machine
     ruler     http_load.py against it, all scenarios
-    gateway   processor time of the process that speaks HTTP, user and system, for one request with a new 1024x1024 JPEG
+    gateway   processor time of the process that speaks HTTP and of those that decode pictures for it, user and system,
+              for one request with a new 1024x1024 JPEG
     memory    another server with the smallest cache that holds one stream; the most GPU memory in use from its start on
 
 What follows `--` are flags of `saccade serve`, for every server. The file is written again after each phase, so that a
@@ -84,6 +85,15 @@ def parse(words: Sequence[str]) -> Options:
     if unknown := set(only) - set(PHASES):
         parser.error(f"there is no phase {min(unknown)!r}; phases: {', '.join(PHASES)}")
     return Options(given.model_dir, given.name, given.out, given.ruler, only, given.quick, tuple(given.serve))
+
+
+def beside_the_engine(pid: int) -> float | None:
+    """Processor time so far of the process that speaks HTTP and of its decoders."""
+    decoders = [
+        one for one in machine.family(pid) if b"saccade.media.worker" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    spent = [machine.cpu_seconds(one) for one in (pid, *decoders)]
+    return None if None in spent else sum(seconds for seconds in spent if seconds)
 
 
 class Memory:
@@ -241,16 +251,17 @@ class Run:
         self.data["processes"] = len(machine.family(own.pid))
 
     async def _cpu(self, own: Launched, count: int, side: int, tokens: int) -> float:
-        """Milliseconds of processor time that the first process of the server spends on one of `count` requests."""
+        """Milliseconds of processor time that the server's processes beside the engine spend on one of `count`
+        requests."""
         client = Client(own.url, timeout=REQUEST_SECONDS)
         client.model = "m"
         context = Context(client, FULL, seed=time.time_ns(), context=None, advance=lambda: None)
         questions = [context.question("", [context.photo(side)], FULL.words, tokens) for _ in range(count + 3)]
         try:
             await context.warm(*questions[:3])
-            before = machine.cpu_seconds(own.pid)
+            before = beside_the_engine(own.pid)
             replies = await context.each(questions[3:])
-            after = machine.cpu_seconds(own.pid)
+            after = beside_the_engine(own.pid)
         finally:
             client.close()
         if len(good(replies)) < count or before is None or after is None:

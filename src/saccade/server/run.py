@@ -7,6 +7,7 @@ import contextlib
 import errno
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from types import FrameType
@@ -18,6 +19,9 @@ from fastapi import FastAPI
 from saccade.errors import SaccadeError, SettingsError
 from saccade.server.protocol import PatientProtocol
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that prepares a prompt or a picture may keep the interpreter from the event loop; Python's own 5 ms
+would be seen in the first token."""
 LAST_SECONDS = 1
 """For what is under way when the time to drain is over: an error as its last event."""
 
@@ -78,6 +82,7 @@ def run(
         timeout_keep_alive=75,  # Longer than a client thinks: one that sends on a connection just closed sees an error.
     )
     caught: list[int] = []
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(app, _Server(config, beside, drain, drain_seconds), listener, caught))
     if signal.SIGINT in caught:
