@@ -87,13 +87,13 @@ def parse(words: Sequence[str]) -> Options:
     return Options(given.model_dir, given.name, given.out, given.ruler, only, given.quick, tuple(given.serve))
 
 
-def beside_the_engine(pid: int) -> float | None:
-    """Processor time so far of the process that speaks HTTP and of its decoders."""
+def beside_the_engine(pid: int) -> tuple[float, float] | None:
+    """Processor time so far of the process that speaks HTTP, and of its decoders."""
     decoders = [
         one for one in machine.family(pid) if b"saccade.media.worker" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]
-    spent = [machine.cpu_seconds(one) for one in (pid, *decoders)]
-    return None if None in spent else sum(seconds for seconds in spent if seconds)
+    http, *decoding = (machine.cpu_seconds(one) for one in (pid, *decoders))
+    return None if http is None or None in decoding else (http, sum(seconds for seconds in decoding if seconds))
 
 
 class Memory:
@@ -242,16 +242,17 @@ class Run:
         """One request after another: few tokens, since it is the picture that costs; and as many as under load."""
         count = 5 if self.options.quick else 60
         side = 448 if self.options.quick else FULL.side
-        for tokens, key in ((2, "gateway_cpu_ms"), (FULL.load_tokens, f"gateway_cpu_ms_{FULL.load_tokens}_tokens")):
-            spent = await self._cpu(own, count, side, tokens)
+        for tokens, tail in ((2, ""), (FULL.load_tokens, f"_{FULL.load_tokens}_tokens")):
+            http, decoding = await self._cpu(own, count, side, tokens)
             self.tell(
-                f"gateway: {spent:.2f} ms of processor time a request ({tokens} tokens)", **{key: round(spent, 3)}
+                f"gateway: {http:.2f} ms of processor time a request, {decoding:.2f} for its picture ({tokens} tokens)",
+                **{f"http_cpu_ms{tail}": round(http, 3), f"gateway_cpu_ms{tail}": round(http + decoding, 3)},
             )
         self.data["gateway_requests"] = f"{count} in turn, new {side}x{side} JPEG and {FULL.words} words"
         self.data["processes"] = len(machine.family(own.pid))
 
-    async def _cpu(self, own: Launched, count: int, side: int, tokens: int) -> float:
-        """Milliseconds of processor time that the server's processes beside the engine spend on one of `count`
+    async def _cpu(self, own: Launched, count: int, side: int, tokens: int) -> tuple[float, float]:
+        """Milliseconds of processor time that the process that speaks HTTP and its decoders spend on one of `count`
         requests."""
         client = Client(own.url, timeout=REQUEST_SECONDS)
         client.model = "m"
@@ -266,7 +267,8 @@ class Run:
             client.close()
         if len(good(replies)) < count or before is None or after is None:
             raise RuntimeError(f"requests failed: {next((r.error for r in replies if r.error), 'no processor time')}")
-        return 1e3 * (after - before) / count
+        http, decoding = (1e3 * (later - sooner) / count for sooner, later in zip(before, after, strict=True))
+        return http, decoding
 
     async def _smallest(self) -> None:
         """One stream with a picture up to the end of its context, in the smallest cache that holds it."""

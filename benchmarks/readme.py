@@ -65,7 +65,7 @@ ROWS = (
     Row("128 at once, every picture new", "requests/s", in_results("load", "c128_unique", "req_s"), False),
     Row("128 at once, 60 % one picture", "requests/s", in_results("load", "c128_repeat60", "req_s"), False),
     Row("peak GPU memory, one stream, smallest cache that holds it", "GB", beside("peak_memory_gb")),
-    Row("processor time of the gateway for one 1024x1024 JPEG", "ms", beside("gateway_cpu_ms")),
+    Row("processor time of the process that speaks HTTP, one 1024x1024 JPEG", "ms", beside("http_cpu_ms")),
 )
 
 

@@ -53,7 +53,7 @@ def test_without_results_there_is_no_table(readme: ModuleType, root: Path) -> No
 
 
 def test_a_model_with_results_has_columns(readme: ModuleType, root: Path) -> None:
-    data = measured(root, "2b", ready_s=20.6, peak_memory_gb=6.95, gateway_cpu_ms=8.0)
+    data = measured(root, "2b", ready_s=20.6, peak_memory_gb=6.95, http_cpu_ms=8.0)
     data["results"]["decode"]["decode_tok_s"] *= 2
     (root / "results/h200-2b-http_load.json").write_text(json.dumps(data))
     page = readme.filled(f"a\n{readme.BEGIN}\n{readme.END}\nz\n", root)
