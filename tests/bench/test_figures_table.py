@@ -64,7 +64,7 @@ def test_a_model_with_results_has_columns(readme: ModuleType, root: Path) -> Non
     assert table["decode, one stream, tokens/s"] == ["921", "460", "**2.0x**"]
     assert table["first token, 512 tokens of text, ms"] == ["17.2", "17.2", "1.0x"]
     assert table["peak GPU memory, one stream, smallest cache that holds it, GB"] == ["6.95", "13.9 *", "**2.0x**"]
-    assert table["processor time of the gateway for one 1024x1024 JPEG, ms"] == ["8.00", "-", ""]
+    assert table["processor time of the process that speaks HTTP, one 1024x1024 JPEG, ms"] == ["8.00", "-", ""]
     assert "2B: 2026-12-01, " in page
     assert "vLLM 0.26.0 with its default flags, 2026-11-21" in page
     assert "4B" not in page
