@@ -3,6 +3,7 @@ them, so that --help does not wait for them."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import closing
@@ -75,7 +76,21 @@ def _root(
 @app.command()
 @with_settings(*Settings.model_fields)
 def serve(settings: Settings) -> None:
-    """Answer requests over an OpenAI-compatible HTTP interface."""
+    """Answer requests over an OpenAI-compatible HTTP interface, and people at a page."""
+    _serve(settings)
+
+
+@app.command()
+@with_settings(*Settings.model_fields)
+def ui(settings: Settings) -> None:
+    """Do what serve does, and open the page in the browser of this machine."""
+    if not (settings.ui or settings.gradio):
+        raise SettingsError("There is no page to open with --no-ui.", param="ui")
+    _serve(settings, open_page=True)
+
+
+def _serve(settings: Settings, *, open_page: bool = False) -> None:
+    """Serve until a signal comes."""
     begun = time.perf_counter()
     from saccade.engine.supervisor import EngineProcess
 
@@ -99,7 +114,13 @@ def serve(settings: Settings) -> None:
             host, port = listener.getsockname()[:2]
             stats = backend.stats()
             memory = stats.memory if stats else {}
-            terminal.announce(backend.card(), memory, host, port, time.perf_counter() - begun)
+            url = terminal.address(host, port)
+            page = f"{url}/" if settings.ui else ""
+            terminal.announce(backend.card(), memory, url, time.perf_counter() - begun, page=page)
+            if open_page:
+                import webbrowser
+
+                await asyncio.to_thread(webbrowser.open, f"{url}/gradio/" if settings.gradio else page)
 
         web = create_app(
             loading,
@@ -107,10 +128,14 @@ def serve(settings: Settings) -> None:
             limits=_limits(settings, several_keys=len(access.keys) > 1),
             access=access,
             vllm_metrics=settings.vllm_metrics,
-            page=settings.ui,
+            page=settings.ui or settings.gradio,
             tracer=tracer,
             profile_dir=settings.profile_dir,
         )
+        if settings.gradio:
+            from saccade.webui.gradio_host import mount
+
+            mount(web)
         run(
             web,
             listener,
@@ -171,8 +196,6 @@ def ask(
     The answer goes to standard output, and where the time went to standard error.
     """
     begun = time.perf_counter()
-    import asyncio
-
     from saccade.ask import ask as answer
     from saccade.ask import parts_of
     from saccade.types import SamplingParams

@@ -209,6 +209,7 @@ class Settings(LocalSettings):
         10.0, gt=0, description="Seconds that a request's body may take, and one more for each 16 KiB that came"
     )
     ui: bool = Field(True, description="Serve the page for people at /")
+    gradio: bool = Field(False, description="Serve it in a Gradio app at /gradio, too (needs the extra of that name)")
     vllm_metrics: bool = Field(False, description="Tell at /metrics what vLLM has too by its names as well")
     resume_seconds: int = Field(
         30, ge=0, description="How long a stream goes on for a client that asked to be able to come back"

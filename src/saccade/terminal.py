@@ -44,16 +44,24 @@ def waiting(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(Text(what))
 
 
-def announce(card: ModelCard, memory: Mapping[str, int], host: str, port: int, seconds: float) -> None:
-    """Say that requests can come, where, and one that works as pasted. `memory` are bytes set aside, by what for."""
+def address(host: str, port: int) -> str:
+    """How a client of this machine reaches a server on `host`."""
     place = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    url = f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
+    return f"http://[{place}]:{port}" if ":" in place else f"http://{place}:{port}"
+
+
+def announce(card: ModelCard, memory: Mapping[str, int], url: str, seconds: float, *, page: str = "") -> None:
+    """Say that requests can come, where, and one that works as pasted. `memory` are bytes set aside, by what for;
+    `page` where people are answered, if they are."""
     facts = ", ".join(f"{name} {value}" for name, value in card.facts.items())
     # Not through rich: a line that is wrapped or coloured cannot be pasted.
     print(f"saccade serves {card.id} ({facts}), ready in {seconds:.1f} s.")
     if parts := [f"{name.replace('_', ' ')} {size:,}" for name, size in memory.items() if size]:
         print(f"Bytes set aside: {'; '.join(parts)}.")
-    print(f"\n  {url}/v1\n\nTry it:\n")
+    print(f"\n  {url}/v1\n")
+    if page:
+        print(f"The page is at {page}\n")
+    print("Try it:\n")
     print(curl_line(url, card.id), flush=True)
 
 

@@ -75,7 +75,8 @@ class Guard:
     """An application behind its `access`; ASGI."""
 
     def __init__(self, app: ASGIApp, access: Access, page: bool = False) -> None:
-        """`page`: "/" and "/ui/..." are files that everybody may have, as they are in the package."""
+        """`page`: "/" and "/ui/..." are files that everybody may have, as they are in the package, and "/gradio/..."
+        is another frame around them; what is posted there needs a key."""
         self._app = app
         self._access = access
         self._page = page
@@ -107,7 +108,7 @@ class Guard:
                 if is_allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                     await _preflight(headers)(scope, receive, send_more)
                     return
-                if not (self._page and _is_page(scope["path"])):
+                if not (self._page and _is_page(scope)):
                     scope[_KEY] = self._holder(headers)
         except SaccadeError as error:
             await refusal(error, scope["path"])(scope, receive, send_more)
@@ -148,8 +149,10 @@ class Guard:
         return key
 
 
-def _is_page(path: str) -> bool:
-    return path == "/" or path.startswith("/ui/")
+def _is_page(scope: Scope) -> bool:
+    path = scope["path"]
+    is_ours = path == "/" or path.startswith(("/ui/", "/gradio/")) or path == "/gradio"
+    return is_ours and scope["method"] in ("GET", "HEAD")
 
 
 def _preflight(headers: Headers) -> Response:

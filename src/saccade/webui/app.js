@@ -1,9 +1,9 @@
 // The page: <saccade-chat>, which any page may hold.
 //
-//   <saccade-chat api="" task="ocr" plain></saccade-chat>
+//   <saccade-chat api="" task="ocr" name="one" plain></saccade-chat>
 //
 // `api`: where the server is, without it this host. `task`: the task that a new chat begins with. `plain`: without the
-// list of chats, for hosts that have navigation of their own.
+// list of chats, for hosts that have navigation of their own. `name`: keeps its draft apart from others on the page.
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { useEvents } from "./html.js";
 import { Api } from "./api.js";
@@ -176,7 +176,7 @@ function useKeys({ session, host, area, search, open, showChats, dialog }) {
       const writes = /^(TEXTAREA|INPUT|SELECT)$/.test(typed.tagName);
       const control = event.ctrlKey || event.metaKey;
       const act = (work) => { event.preventDefault(); work(); };
-      if (dialog) return;
+      if (dialog || !host.checkVisibility()) return;
       if (event.key === "Escape" && session.live) act(() => session.stop());
       else if (control && event.shiftKey && event.code === "KeyO") act(() => { session.startChat(host.getAttribute("task")); area.current?.focus(); });
       else if (control && event.key === "k") act(() => { showChats(true); requestAnimationFrame(() => search.current?.focus()); });
@@ -186,7 +186,7 @@ function useKeys({ session, host, area, search, open, showChats, dialog }) {
       else if (!writes && event.key === "?") act(() => open("shortcuts"));
     };
     const onPaste = (event) => {
-      if (event.defaultPrevented || !event.clipboardData?.files.length) return;
+      if (event.defaultPrevented || !host.checkVisibility() || !event.clipboardData?.files.length) return;
       event.preventDefault();
       session.attach(event.clipboardData.files);
     };
@@ -199,7 +199,7 @@ function useKeys({ session, host, area, search, open, showChats, dialog }) {
 class SaccadeChat extends HTMLElement {
   async connectedCallback() {
     if (this.session) return;
-    this.session = new Session(new Api(this.getAttribute("api") || ""));
+    this.session = new Session(new Api(this.getAttribute("api") || ""), this.getAttribute("name") || "");
     const root = this.attachShadow({ mode: "open" });
     const look = document.createElement("link");
     look.rel = "stylesheet";

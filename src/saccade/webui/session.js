@@ -9,12 +9,12 @@ import { taskOf } from "./tasks.js";
 import { add, newChat, path, select } from "./tree.js";
 import { Uploads } from "./uploads.js";
 
-const DRAFT = "saccade-draft";
-
 export class Session extends EventTarget {
-  constructor(api) {
+  /** `name`: of the draft, where a page holds several of us. */
+  constructor(api, name = "") {
     super();
     this.api = api;
+    this.draftName = `saccade-draft${name && `-${name}`}`;
     this.settings = readSettings();
     this.chats = [];
     this.chat = newChat();
@@ -108,13 +108,13 @@ export class Session extends EventTarget {
   keepDraft() {
     const items = this.draft.items.map((item) => item.record?.digest || (item.url && { url: item.url })).filter(Boolean);
     try {
-      localStorage.setItem(DRAFT, JSON.stringify({ text: this.draft.text, items }));
+      localStorage.setItem(this.draftName, JSON.stringify({ text: this.draft.text, items }));
     } catch { /* no storage: the draft lives as long as the page */ }
   }
 
   async restoreDraft() {
     let kept = null;
-    try { kept = JSON.parse(localStorage.getItem(DRAFT)); } catch { return; }
+    try { kept = JSON.parse(localStorage.getItem(this.draftName)); } catch { return; }
     if (!kept || this.draft.text || this.draft.items.length) return;
     const records = await Promise.all(kept.items.map((one) => (one.url ? one : this.record(one))));
     this.draft = { text: kept.text, items: records.filter(Boolean).map((one) => this.itemOf(one)) };
