@@ -52,7 +52,7 @@ clean:  ## remove the virtual environment
 	rm -rf .venv
 
 help:  ## this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"saccade needs Python 3.11 or newer; this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
@@ -73,6 +73,6 @@ help:  ## this list
 
 # The suites bring plugins of pytest and want no torch: an environment of their own.
 .venv/.conformance: .venv/bin/python conformance/requirements.txt
-	@$(PYTHON) -m venv .venv/conformance
+	@$(BIN)/python -m venv .venv/conformance
 	@.venv/conformance/bin/python -m pip --disable-pip-version-check install -q -r conformance/requirements.txt
 	@touch $@

@@ -1,6 +1,6 @@
 """Public test suites against our server with the demo model; writes docs/conformance.md. `make conformance` runs it.
 
-    python conformance/run.py --server .venv/bin/saccade [--only openai langchain ...] [--examples 5000] [--write]
+    python conformance/run.py --server .venv/bin/saccade [--only openai langchain ...] [--times 10] [--write]
 
 It runs in an environment of its own (requirements.txt here), which has the suites and nothing of ours.
 """
@@ -19,9 +19,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,13 +34,12 @@ OPENAI_MODEL = "gpt-6-astra"
 OPENAI_TESTS = ("chat/test_completions.py", "test_models.py", "test_responses.py")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Told:
     """What came of one suite."""
 
     suite: str
     counts: dict[str, int]
-    command: str = ""
     faults: list[str] = field(default_factory=list)
     excepted: dict[str, int] = field(default_factory=dict)
     """Why, and how many tests."""
@@ -68,7 +68,7 @@ def serving(command: list[str], name: str, *flags: str) -> Iterator[str]:
 # --- suites of pytest ------------------------------------------------------------------------------------------------
 
 
-def openai(server: list[str], scratch: Path, examples: int) -> Told:
+def openai(server: list[str], scratch: Path, times: int) -> Told:
     """openai-python's own tests, which come with its source distribution."""
     pinned = f"openai=={version('openai')}"
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "openai", pinned]
@@ -81,7 +81,7 @@ def openai(server: list[str], scratch: Path, examples: int) -> Told:
         return _pytest("openai", scratch / f"openai-{version('openai')}", ["-n", "0", *tests], scratch, environment)
 
 
-def langchain(server: list[str], scratch: Path, examples: int) -> Told:
+def langchain(server: list[str], scratch: Path, times: int) -> Told:
     """LangChain's standard tests of a chat model."""
     with serving(server, "demo") as url:
         environment = {
@@ -114,21 +114,21 @@ def _pytest(suite: str, where: Path, words: list[str], scratch: Path, environmen
         raise SystemExit(f"{suite} did not run:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     told = json.loads(file.read_text())
     faults = [*told["failed"], *(f"no test is named {name}" for name in told["unused"])]
-    return Told(suite, told["counts"], faults, told["excepted"], told["skipped"])
+    return Told(suite=suite, counts=told["counts"], faults=faults, excepted=told["excepted"], skipped=told["skipped"])
 
 
 # --- generated requests ----------------------------------------------------------------------------------------------
 
 
-def ours(server: list[str], scratch: Path, examples: int) -> Told:
+def ours(server: list[str], scratch: Path, times: int) -> Told:
     """Requests generated from our own document, wrong ones as well."""
     with serving(server, "demo") as url:
         # It takes an answer for a thing that was made and can be asked for by its id; nothing is stored.
         words = ["--exclude-checks", "ensure_resource_availability"]
-        return _schemathesis("ours", f"{url}/openapi.json", url, examples, scratch, words)
+        return _schemathesis("ours", f"{url}/openapi.json", url, 40 * times, scratch, words)
 
 
-def clients(server: list[str], scratch: Path, examples: int) -> Told:
+def clients(server: list[str], scratch: Path, times: int) -> Told:
     """Requests generated from what the clients of OpenAI and Anthropic can send."""
     file = scratch / "clients.json"
     with file.open("w") as document:
@@ -137,7 +137,7 @@ def clients(server: list[str], scratch: Path, examples: int) -> Told:
     unasked = ("negative_data_rejection", "positive_data_acceptance", "unsupported_method")
     with serving(server, "demo") as url:
         words = ["--phases", "fuzzing", "--exclude-checks", ",".join(unasked)]
-        return _schemathesis("clients", str(file), url, examples, scratch, words)
+        return _schemathesis("clients", str(file), url, 200 * times, scratch, words)
 
 
 def _schemathesis(suite: str, document: str, url: str, examples: int, scratch: Path, more: list[str]) -> Told:
@@ -175,13 +175,15 @@ def _read(suite: str, report: Path, code: int, log: Path) -> Told:
                         faults.add(f"{recorder['label']}: {check['name']}")
     if code and not faults:
         faults.add(f"schemathesis ended with {code}: {log.read_text()[-1500:]}")
-    return Told(suite, {"requests": statuses.total(), **dict(sorted(statuses.items()))}, sorted(faults))
+    return Told(
+        suite=suite, counts={"requests": statuses.total(), **dict(sorted(statuses.items()))}, faults=sorted(faults)
+    )
 
 
 # --- the pages -------------------------------------------------------------------------------------------------------
 
 
-def pages(server: list[str], scratch: Path, examples: int) -> Told:
+def pages(server: list[str], scratch: Path, times: int) -> Told:
     """The examples in Python of our own pages, each with the client that it is about."""
     counts: Counter[str] = Counter()
     faults = []
@@ -194,7 +196,7 @@ def pages(server: list[str], scratch: Path, examples: int) -> Told:
                 counts["passed" if works else "failed"] += 1
                 if not works:
                     faults.append(f"{page.name}: {code.strip().splitlines()[0]} ...: {done.stderr[-500:]}")
-    return Told("pages", dict(counts), faults)
+    return Told(suite="pages", counts=dict(counts), faults=faults)
 
 
 SUITES: tuple[Callable[[list[str], Path, int], Told], ...] = (openai, langchain, ours, clients, pages)
@@ -213,21 +215,19 @@ PACKAGES = ("openai", "anthropic", "langchain-tests", "langchain-openai", "qwen-
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def report(told: list[Told]) -> str:
-    """The page, in Markdown."""
-    rows = [
-        f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} | `{one.command}` |"
-        for one in told
-    ]
+def report(told: list[Told], ours: str, minutes: float) -> str:
+    """The page, in Markdown. `ours`: what was served."""
+    rows = [f"| {one.suite} | {ABOUT[one.suite]} | {_counts(one.counts)} | {len(one.faults)} |" for one in told]
     lines = [
         "# Conformance",
         "",
-        "Public suites and clients against `saccade serve --model demo`, 17 million parameters on a CPU. Written",
-        f"by `conformance/run.py`, which `make conformance` runs; Python {platform.python_version()},",
+        "Public suites and clients against `saccade serve --model demo`, 17 million parameters on a CPU.",
+        f"`make conformance` wrote this page in {minutes:.0f} minutes on {datetime.date.today()}.",
+        f"Server: {ours}; Python {platform.python_version()}. Suites:",
         ", ".join(f"{package} {version(package)}" for package in PACKAGES) + ".",
         "",
-        "| suite | what it is | came out | faults | options, day |",
-        "|---|---|---|--:|---|",
+        "| suite | what it is | came out | faults |",
+        "|---|---|---|--:|",
         *rows,
         "",
         "`excepted` tests are in [a list](../conformance/exceptions.toml), are run, and fail: one that passes is",
@@ -247,31 +247,40 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{num:,} {what}" for what, num in counts.items())
 
 
+def _ours(server: list[str]) -> str:
+    """What is served: its version, and the commit of this directory."""
+    named = subprocess.run([*server, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.split("\n")
+    # The page itself is what an earlier run has changed.
+    differs = any(line and not line.endswith("docs/conformance.md") for line in changed)
+    return f"{named}, commit {commit or 'unknown'}{' with changes' if differs else ''}"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default=str(ROOT / ".venv" / "bin" / "saccade"))
-    parser.add_argument("--only", nargs="*", choices=[suite.__name__ for suite in SUITES])
-    parser.add_argument("--examples", type=int, default=200, help="generated requests for each route and phase")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--only", nargs="*", choices=[suite.__name__ for suite in SUITES])
+    only.add_argument("--write", action="store_true", help="write docs/conformance.md")
+    parser.add_argument("--times", type=int, default=1, help="this many times the generated requests")
     parser.add_argument("--scratch", type=Path, help="where logs are kept")
-    parser.add_argument("--write", action="store_true", help="write docs/conformance.md")
     asked = parser.parse_args()
+    server = asked.server.split()
+    what, begun = _ours(server), time.monotonic()
     with contextlib.ExitStack() as stack:
         scratch = asked.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         scratch.mkdir(parents=True, exist_ok=True)
         told = []
         for suite in SUITES:
-            kept = scratch / f"{suite.__name__}.told"
             if asked.only and suite.__name__ not in asked.only:
-                # Of an earlier run in the same place.
-                told += [Told(**json.loads(kept.read_text()))] if kept.exists() else []
-            else:
-                told.append(suite(asked.server.split(), scratch, asked.examples))
-                told[-1].command = f"--only {suite.__name__} --examples {asked.examples}, {datetime.date.today()}"
-                (scratch / f"{suite.__name__}.told").write_text(json.dumps(asdict(told[-1])))
-                print(told[-1].suite, told[-1].counts, flush=True)
-                print("".join(f"  {fault}\n" for fault in told[-1].faults[:40]), end="", flush=True)
+                continue
+            told.append(suite(server, scratch, asked.times))
+            print(f"{time.monotonic() - begun:.0f} s", told[-1].suite, told[-1].counts, flush=True)
+            print("".join(f"  {fault}\n" for fault in told[-1].faults[:40]), end="", flush=True)
     if asked.write:
-        (ROOT / "docs" / "conformance.md").write_text(report(told))
+        (ROOT / "docs" / "conformance.md").write_text(report(told, what, (time.monotonic() - begun) / 60))
     if any(one.faults for one in told):
         sys.exit(1)
 
