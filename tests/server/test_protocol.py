@@ -217,3 +217,13 @@ def until(question: Callable[[], bool]) -> None:
     while not question():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def test_a_head_and_the_first_event_come_together(serve: Callable[..., Any]) -> None:
+    """One call of the system, one wake-up of the client."""
+    sent = body(stream=True)
+    with connect(serve(Echo())) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(sent) + sent)
+        first = connection.recv(65536)
+        assert status_of(first) == 200
+        assert b"data: {" in first

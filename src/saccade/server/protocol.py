@@ -26,6 +26,32 @@ LINGER_SECONDS = 10.0
 unread bytes takes the answer with it."""
 
 
+class Gathering:
+    """A transport that sends what is written in one turn of the loop at once: a head and the first event are one call of
+    the system (0.3 ms each, which is seen in the first token) and wake the client once."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces:
+            self._transport.write(b"".join(pieces))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class PatientProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -38,6 +64,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = Gathering(transport, self.loop)  # type: ignore[assignment]
         self._await("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
