@@ -27,8 +27,8 @@ unread bytes takes the answer with it."""
 
 
 class Gathering:
-    """A transport that sends what is written in one turn of the loop at once: a head and the first event are one call of
-    the system (0.3 ms each, which is seen in the first token) and wake the client once."""
+    """A transport that sends what is written in one turn of the loop at once: a head and the first event are one call
+    of the system (0.3 ms each, which is seen in the first token) and wake the client once."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
