@@ -20,7 +20,7 @@ test: .venv/.dev  ## lint, type-check and run all tests that need no GPU
 
 test-ui: .venv/.dev  ## the page in every size, theme and language, with screenshots; needs Chromium
 	@rm -rf build/shots
-	$(BIN)/pytest tests/webui --ui-full --shots build/shots
+	$(BIN)/pytest tests/webui -s --ui-full --shots build/shots
 
 lint: .venv/.dev  ## check style and types
 	$(BIN)/ruff check

@@ -17,6 +17,16 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --ui-full only the short form."""
+    if config.getoption("--ui-full"):
+        return
+    long = [item for item in items if item.get_closest_marker("ui_long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture(scope="session")
 def _served() -> Iterator[tuple[str, int]]:
     if CHROMIUM is None:

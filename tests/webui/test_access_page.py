@@ -24,7 +24,7 @@ def _serious(person: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.ui_long)])
 def test_an_automatic_checker_finds_nothing_serious(visit: Callable[..., Any], scheme: str) -> None:
     person = visit(color_scheme=scheme)
     assert _serious(person) == []
@@ -43,6 +43,7 @@ def test_an_automatic_checker_finds_nothing_serious(visit: Callable[..., Any], s
         person.page.locator("dialog").wait_for(state="detached")
 
 
+@pytest.mark.ui_long
 def test_every_control_can_be_reached_with_the_keyboard(visit: Callable[..., Any]) -> None:
     person = visit()
     person.paste(RECEIPT.read_bytes())
@@ -68,6 +69,7 @@ def test_every_control_can_be_reached_with_the_keyboard(visit: Callable[..., Any
     assert {str(i) for i in range(wanted)} <= reached
 
 
+@pytest.mark.ui_long
 def test_shortcuts(visit: Callable[..., Any]) -> None:
     person = visit()
     page = person.page
@@ -89,6 +91,7 @@ def test_shortcuts(visit: Callable[..., Any]) -> None:
     page.locator("dialog[open]").wait_for()
 
 
+@pytest.mark.ui_long
 def test_language_and_theme_can_be_chosen(visit: Callable[..., Any]) -> None:
     person = visit()
     page = person.page
@@ -102,6 +105,7 @@ def test_language_and_theme_can_be_chosen(visit: Callable[..., Any]) -> None:
     assert dark == "rgb(20, 22, 26)"
 
 
+@pytest.mark.ui_long
 def test_sentences_reach_a_screen_reader_whole(visit: Callable[..., Any]) -> None:
     person = visit()
     person.page.evaluate(
@@ -123,6 +127,7 @@ def locked(server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.ui_long
 def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit: Callable[..., Any], locked: str) -> None:
     person = visit(locked, open=False)
     page = person.page

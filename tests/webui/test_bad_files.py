@@ -22,7 +22,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("locale", ["en-US", pytest.param("zh-CN", marks=pytest.mark.ui_long)])
 def test_files_that_cannot_be_used(visit: Callable[..., Any], locale: str) -> None:
     person = visit(locale=locale)
     person.page.locator(QUESTION).fill("my question")
@@ -86,6 +86,7 @@ def test_a_lost_connection_is_resumed(visit: Callable[..., Any]) -> None:
     assert "Grand total" in again.inner_text()
 
 
+@pytest.mark.ui_long
 def test_a_connection_that_stays_lost_keeps_what_came(visit: Callable[..., Any]) -> None:
     person = visit()
     person.paste(RECEIPT.read_bytes())
@@ -105,6 +106,7 @@ def _answer_with(route: Any, status: int, code: str | None, message: str, after:
     route.fulfill(status=status, headers=headers, body=json.dumps(error))
 
 
+@pytest.mark.ui_long
 def test_a_full_server_is_asked_again_and_the_place_is_told(visit: Callable[..., Any]) -> None:
     person = visit()
     asked: list[int] = []
@@ -138,6 +140,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.ui_long
 def test_refusals_are_told_and_can_be_tried_again(visit: Callable[..., Any]) -> None:
     person = visit()
     for status, code, message, words in REFUSALS:
@@ -153,6 +156,7 @@ def test_refusals_are_told_and_can_be_tried_again(visit: Callable[..., Any]) -> 
     assert person.last()["state"] == "done"
 
 
+@pytest.mark.ui_long
 def test_full_storage_keeps_the_chat_as_long_as_the_page(visit: Callable[..., Any]) -> None:
     person = visit()
     person.page.evaluate(
@@ -167,6 +171,7 @@ def test_full_storage_keeps_the_chat_as_long_as_the_page(visit: Callable[..., An
     assert "21.36" in person.page.locator(".message.model").inner_text()
 
 
+@pytest.mark.ui_long
 def test_an_answer_of_20000_tokens(visit: Callable[..., Any]) -> None:
     """Painted as it comes, and the page never stands still for long, although all of it comes at once here."""
     person = visit()
@@ -194,6 +199,7 @@ def test_an_answer_of_20000_tokens(visit: Callable[..., Any]) -> None:
     assert longest < LONGEST, f"{longest:.0f} ms"
 
 
+@pytest.mark.ui_long
 def test_the_draft_survives_a_reload(visit: Callable[..., Any]) -> None:
     person = visit()
     person.paste(RECEIPT.read_bytes())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import av
 import pytest
-from person import QUESTION, png
+from person import QUESTION, RECEIPT, png
+from PIL import Image
 
 from saccade.demo.world.draw import draw
 from saccade.demo.world.sample import Sample, Turn, World
@@ -250,3 +254,64 @@ def test_receipts_add_up_or_not(visit: Callable[..., Any]) -> None:
         )
         assert found["verdict"] == verdict, receipt
     assert person.page.locator(QUESTION).count() == 1
+
+
+def _clip(codec: str, container: str) -> tuple[bytes, Turn, float]:
+    """A clip of the synthetic world at two frames a second, as a file, with a question about when something happens."""
+    for index in range(100):
+        sample = draw(3, index, World(split="test", wording="preset", kinds={"video": 1.0}))
+        turn = next((turn for turn in sample.turns if turn.task == "when"), None)
+        if turn:
+            break
+    assert turn
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=2)
+        stream.height, stream.width = sample.frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in sample.frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        file.mux(stream.encode())
+    return out.getvalue(), turn, len(sample.frames) / 2
+
+
+def test_a_video_and_its_moments(visit: Callable[..., Any], shots: Callable[..., None]) -> None:
+    data, turn, seconds = _clip("libvpx", "webm")
+    person = visit()
+    person.paste(data, "clip.webm", "video/webm")
+    record = json.loads(person.session("JSON.stringify(s.draft.items[0].record)"))
+    assert abs(record["duration"] - seconds) < 0.6
+    assert len(record["frames"]) == 8
+    answer = person.ask(turn.question)
+    assert person.last()["usage"]["prompt_tokens_details"]["video_tokens"] > 0
+    person.page.locator(".message.user .strip img").first.wait_for()
+    time = answer.locator(".markdown .time").first
+    said = float(time.inner_text().split()[0])
+    time.click()
+    player = answer.locator("video")
+    player.wait_for()
+    person.page.wait_for_timeout(400)
+    assert abs(player.evaluate("(video) => video.currentTime") - said) < 0.01
+    shots(person.page, "video")
+
+
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "page.webp"
+
+
+def test_the_picture_of_the_readme(visit: Callable[..., Any], request: pytest.FixtureRequest) -> None:
+    """It shows the page as it is: made here, and small. With --shots a new one is written there."""
+    assert PICTURE.stat().st_size < 200_000
+    place = request.config.getoption("--shots")
+    if not place:
+        pytest.skip("a new one is made with --shots")
+    ((sample, turn),) = _windows("locate", "button")
+    person = visit(viewport={"width": 1280, "height": 1180}, device_scale_factor=1.5)
+    person.paste(RECEIPT.read_bytes(), "receipt.png")
+    person.ask("What is the total?")
+    person.page.get_by_role("button", name="New chat").last.click()
+    person.paste(png(sample.frames[0]), "window.png")
+    answer = person.ask(turn.question)
+    answer.locator(".stage img").evaluate("(img) => img.decode()")
+    person.page.wait_for_timeout(500)
+    shown = Image.open(io.BytesIO(person.page.screenshot()))
+    shown.convert("RGB").save(Path(place) / "readme.webp", quality=82, method=6)

@@ -80,6 +80,7 @@ def test_the_way_of_a_newcomer(visit: Callable[..., Any], shots: Callable[..., N
     shots(page, f"{name}-6-found")
 
 
+@pytest.mark.ui_long
 def test_a_stopped_answer_goes_on_where_it_was(visit: Callable[..., Any]) -> None:
     person = visit()
     person.paste(RECEIPT.read_bytes())
@@ -96,6 +97,7 @@ def test_a_stopped_answer_goes_on_where_it_was(visit: Callable[..., Any]) -> Non
     assert person.last()["text"] == whole
 
 
+@pytest.mark.ui_long
 def test_chats_go_out_and_come_back(visit: Callable[..., Any], tmp_path: Any) -> None:
     """Export, delete, import: the pictures too, and in another browser."""
     person = visit()
@@ -126,6 +128,7 @@ def test_chats_go_out_and_come_back(visit: Callable[..., Any], tmp_path: Any) ->
     assert other.session("s.chats.length") == 1
 
 
+@pytest.mark.ui_long
 def test_a_server_that_restarts_finds_the_draft_and_the_pictures_again(visit: Callable[..., Any]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

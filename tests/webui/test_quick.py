@@ -1,5 +1,4 @@
-"""What the page promises in figures; `make test-ui` prints them. Bounds are for two cores without other work, where the
-short form, which shares its cores, allows more."""
+"""What the page promises in figures; `make test-ui` prints them. The bounds are for two cores without other work."""
 
 from __future__ import annotations
 
@@ -18,23 +17,16 @@ from person import png
 from saccade.demo.world.draw import draw
 from saccade.demo.world.sample import World
 
-SLACK = 4
-"""Times a bound, in the short form."""
-
-
-@pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--ui-full"))
-
 
 def _say(text: str) -> None:
     print(f"\n  figure: {text}")
 
 
-def test_the_first_visit_is_small_and_quick(visit: Callable[..., Any], full: bool) -> None:
+@pytest.mark.ui_long
+def test_the_first_visit_is_small_and_quick(visit: Callable[..., Any]) -> None:
     visit()  # the browser itself is warm then; the files are new to every context
     times = []
-    for _ in range(5 if full else 2):
+    for _ in range(5):
         page = visit().page
         times.append(page.evaluate("performance.getEntriesByName('saccade-ready')[0].startTime"))
         loaded = page.evaluate(
@@ -44,9 +36,10 @@ def test_the_first_visit_is_small_and_quick(visit: Callable[..., Any], full: boo
         )
     _say(f"page ready in {statistics.median(times):.0f} ms, {loaded / 1000:.0f} KB at the first load")
     assert loaded <= 150_000
-    assert statistics.median(times) <= 400 * (1 if full else SLACK)
+    assert statistics.median(times) <= 400
 
 
+@pytest.mark.ui_long
 def test_a_large_picture_is_sent_small(visit: Callable[..., Any], tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (2200, 2900, 3), np.uint8)
     path = tmp_path / "noise.png"
@@ -99,8 +92,9 @@ def _first_tokens(visit: Callable[..., Any], ahead: bool, seeds: range) -> tuple
     return times, texts
 
 
-def test_what_is_pasted_is_encoded_before_it_is_sent(visit: Callable[..., Any], full: bool) -> None:
-    number = 8 if full else 3
+@pytest.mark.ui_long
+def test_what_is_pasted_is_encoded_before_it_is_sent(visit: Callable[..., Any]) -> None:
+    number = 8
     # Other pictures in between, so that neither way finds what the other left in a cache: the same ones come later,
     # on a server that has forgotten nothing, so each way has pictures of its own, drawn alike.
     without, _ = _first_tokens(visit, False, range(100, 100 + number))
@@ -122,8 +116,9 @@ def _cpu_seconds(pid: int) -> float:
     return ticks / 100
 
 
+@pytest.mark.ui_long
 def test_a_page_costs_the_server_no_more_than_a_bare_client(
-    visit: Callable[..., Any], server: str, server_pid: int, full: bool
+    visit: Callable[..., Any], server: str, server_pid: int
 ) -> None:
     body = {
         "model": "demo",
@@ -147,7 +142,7 @@ def test_a_page_costs_the_server_no_more_than_a_bare_client(
         """() => { const { api } = document.querySelector("saccade-chat").session; const chat = api.chat.bind(api);
             api.chat = (body, signal) => chat({ ...body, ignore_eos: true }, signal); }"""
     )
-    rounds = 6 if full else 2
+    rounds = 6
     costs: dict[str, list[float]] = {"bare": [], "page": []}
     for _ in range(rounds):
         for name, work in (("bare", bare), ("page", lambda: person.ask("Hello"))):
@@ -158,4 +153,4 @@ def test_a_page_costs_the_server_no_more_than_a_bare_client(
     assert person.last()["usage"]["completion_tokens"] == 400
     bare_cost, page_cost = (min(costs[name]) for name in ("bare", "page"))
     _say(f"server's processor time for 400 tokens: {page_cost:.2f} s by the page, {bare_cost:.2f} s by a bare client")
-    assert page_cost <= bare_cost * (1.2 if full else 1.5)
+    assert page_cost <= bare_cost * 1.2

@@ -37,7 +37,7 @@ export function HtmlView({ source, picture, live }) {
     <section class="card rendered" aria-label=${t("html_view")}>
       <header><strong>${t("html_view")}</strong><span class="faint">${t("html_note")}</span></header>
       ${swipe && picture
-        ? html`<div class="swipe" style=${{ aspectRatio: ratio }}>
+        ? html`<div class="swipe" style=${{ aspectRatio: ratio, maxWidth: `${Math.max(360, Math.min(picture.width, 960))}px` }}>
             <img src=${picture.address} alt=${picture.name || t("picture")} />
             <div class="over" style=${{ clipPath: `inset(0 0 0 ${at}%)` }}>${frame}</div>
             <div class="edge" style=${{ left: `${at}%` }}></div>

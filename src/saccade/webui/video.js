@@ -20,6 +20,7 @@ export function VideoStrip({ record, seek }) {
     element.scrollIntoView({ block: "nearest" });
   }, [at]);
   if (!record.frames?.length) return html`<p class="state">${record.name}: ${t("no_preview")}</p>`;
+  if (seek && at === null) return null; // under an answer: only what was asked for
   return html`
     <div class="video">
       <div class="strip" role="group" aria-label=${t("frames")}>

@@ -131,7 +131,7 @@ export const WORDS = {
 
   // drawn answers
   drawn: ["Drawn on the picture", "在图片上标出"],
-  marks: ["{count} marks", "{count} 个标注"],
+  marks: ["marks: {count}", "标注：{count}"],
   mark_box: ["{label}: box from {x1}, {y1} to {x2}, {y2}", "{label}：从 {x1}, {y1} 到 {x2}, {y2} 的框"],
   mark_point: ["{label}: point at {x1}, {y1}", "{label}：位于 {x1}, {y1} 的点"],
   unlabelled: ["unlabelled", "未命名"],
