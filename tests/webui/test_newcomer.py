@@ -148,3 +148,28 @@ def test_a_server_that_restarts_finds_the_draft_and_the_pictures_again(visit: Ca
         person.until("s.live")
         person.done()
         assert person.page.locator(".verdict.ok").count() == 1  # the new server was sent the picture again
+
+
+@pytest.mark.ui_long
+def test_an_answer_goes_on_after_a_reload(visit: Callable[..., Any]) -> None:
+    person = visit()
+    person.session("s.set({ max_tokens: 900, repetition_guard: null })")
+    lengthen = """() => { const { api } = document.querySelector("saccade-chat").session;
+        const chat = api.chat.bind(api);
+        api.chat = (body, signal) => chat({ ...body, ignore_eos: true }, signal); }"""
+    person.page.evaluate(lengthen)
+    person.ask("Hello", wait=False)
+    person.until("s.live?.node.stream && s.live.node.text.length > 50")
+    person.page.wait_for_timeout(300)
+    person.page.reload()
+    person.page.wait_for_selector("saccade-chat[data-ready]")
+    person.page.locator(".chats .chat").first.click()
+    person.done()
+    told = person.last()
+    assert (told["state"], told["usage"]["completion_tokens"]) == ("done", 900)
+    taken_up = told["text"]
+    person.page.evaluate(lengthen)
+    person.page.locator(".message.model").last.get_by_role("button", name="Answer again").click()
+    person.until("s.live")
+    person.done()
+    assert person.last()["text"] == taken_up

@@ -7,6 +7,7 @@ import { path } from "./tree.js";
 
 const RETRIES = 30;
 const RESUMES = 6;
+const KEPT_EVERY = 2000;
 const SAMPLING = ["temperature", "top_p", "max_tokens", "seed", "repetition_guard", "thinking_budget"];
 
 export class Live extends EventTarget {
@@ -142,8 +143,31 @@ export class Live extends EventTarget {
       node.reasoning += thought || reasoning || "";
       for (const call of calls || []) this.call(call);
       this.state("streaming");
+      this.keep();
     }
     if (choice.finish_reason) node.finish = choice.finish_reason;
+  }
+
+  /** Now and then what came is kept with the place in the stream, so that a page that is closed loses nothing. */
+  keep() {
+    const now = performance.now();
+    if (this.last === null || now - (this.kept || 0) < KEPT_EVERY) return;
+    this.kept = now;
+    this.node.stream = { id: this.id, last: this.last };
+    this.session.keep(this.chat);
+  }
+
+  /** Goes on with a stream that a page which was closed had begun. */
+  async takeUp({ id, last }) {
+    Object.assign(this, { id, last });
+    try {
+      await this.read(await this.resumed(0));
+      if (this.node.state !== "done") this.fail(new ApiError(0, { code: "lost" }));
+    } catch (error) {
+      if (this.abort.signal.aborted) this.state("stopped");
+      else this.fail(error);
+    }
+    this.painter.now();
   }
 
   call({ index, function: { name, arguments: text } = {} }) {

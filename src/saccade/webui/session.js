@@ -9,6 +9,8 @@ import { taskOf } from "./tasks.js";
 import { add, newChat, path, select } from "./tree.js";
 import { Uploads } from "./uploads.js";
 
+const LONGEST = 600000;
+
 export class Session extends EventTarget {
   /** `name`: of the draft, where a page holds several of us. */
   constructor(api, name = "") {
@@ -48,6 +50,7 @@ export class Session extends EventTarget {
     this.db = await openDb();
     if (!this.db.lasting) this.notice("storage_none", {}, "info");
     this.chats = (await this.db.all("chats")).sort((a, b) => b.updated - a.updated);
+    this.takeUpAll();
     await this.restoreDraft();
     this.change();
   }
@@ -197,6 +200,35 @@ export class Session extends EventTarget {
     this.open(newChat(task));
   }
 
+  keep(chat) {
+    this.db?.put("chats", chat);
+  }
+
+  /** Answers that were under way when the page was closed: the server may still have them. */
+  takeUpAll() {
+    for (const chat of this.chats) {
+      for (const node of Object.values(chat.nodes)) {
+        if (!["waiting", "queued", "streaming", "resuming"].includes(node.state)) continue;
+        const { stream } = node;
+        if (stream && Date.now() - chat.updated < LONGEST) this.follow(chat, node, (live) => live.takeUp(stream));
+        else node.state = node.text ? "error" : "stopped";
+        if (node.state === "error") node.error = { status: 0, code: "lost" };
+      }
+    }
+  }
+
+  /** An answer is under way until `work` is done. */
+  follow(chat, node, work, clicked = performance.now()) {
+    const live = new Live(this, chat, node, clicked);
+    this.lives.set(chat.id, live);
+    return work(live).finally(() => {
+      this.lives.delete(chat.id);
+      delete node.stream;
+      chat.updated = Date.now();
+      this.save(chat);
+    });
+  }
+
   async save(chat = this.chat) {
     if (!this.chats.includes(chat)) this.chats = [chat, ...this.chats];
     this.chats.sort((a, b) => b.updated - a.updated);
@@ -255,14 +287,9 @@ export class Session extends EventTarget {
   /** A new answer below the message `parent`. */
   answer(chat, parent, clicked = performance.now(), more = {}) {
     const node = add(chat, parent, { role: "assistant", text: "", reasoning: "", state: "waiting", task: chat.task, ...more });
-    const live = new Live(this, chat, node, clicked);
-    this.lives.set(chat.id, live);
+    const done = this.follow(chat, node, (live) => live.run(), clicked);
     this.save(chat);
-    return live.run().finally(() => {
-      this.lives.delete(chat.id);
-      chat.updated = Date.now();
-      this.save(chat);
-    });
+    return done;
   }
 
   regenerate(node) {
