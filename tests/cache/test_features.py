@@ -16,43 +16,37 @@ def ledger(gpu: int = 100, host: int = 0, *, keep: bool = True) -> FeatureLedger
 
 def encoded(features: FeatureLedger, key: bytes, tokens: int) -> None:
     """Encoded, read and let go."""
-    assert features.acquire(key, tokens, can_encode=True) is Found.PROMISED
+    assert features.acquire(key, tokens) is Found.PROMISED
     features.fulfil(key)
     features.release(key)
 
 
 def test_a_key_is_encoded_once_and_awaited_by_others() -> None:
     features = ledger()
-    assert features.acquire(b"a", 40, can_encode=True) is Found.PROMISED
-    assert features.acquire(b"a", 40, can_encode=True) is Found.PENDING
+    assert features.acquire(b"a", 40) is Found.PROMISED
+    assert features.acquire(b"a", 40) is Found.PENDING
     assert not features.is_ready(b"a")
     features.fulfil(b"a")
     assert features.is_ready(b"a")
-    assert features.acquire(b"a", 40, can_encode=False) is Found.READY
+    assert features.acquire(b"a", 40) is Found.READY
     assert features.entries() == {b"a": ("gpu", 3)}
     counters = features.counters
     assert (counters.misses, counters.waits, counters.hits) == (40, 40, 40)
     features.check()
 
 
-def test_a_miss_is_no_error() -> None:
-    features = ledger()
-    assert features.acquire(b"a", 40, can_encode=False) is Found.ABSENT
-    assert features.entries() == {}
-
-
 def test_what_is_pinned_stays_and_the_least_recently_used_goes() -> None:
     features = ledger(100)
     for key in (b"a", b"b"):
         encoded(features, key, 40)
-    assert features.acquire(b"a", 40, can_encode=True) is Found.READY
+    assert features.acquire(b"a", 40) is Found.READY
     features.release(b"a")
     encoded(features, b"c", 40)
     assert features.take_moves() == [("drop", b"b")]
-    assert features.acquire(b"a", 40, can_encode=True) is Found.READY
-    assert features.acquire(b"d", 61, can_encode=True) is Found.NO_ROOM
+    assert features.acquire(b"a", 40) is Found.READY
+    assert features.acquire(b"d", 61) is Found.NO_ROOM
     assert features.take_moves() == []  # nothing is evicted for what does not fit
-    assert features.acquire(b"d", 60, can_encode=True) is Found.PROMISED
+    assert features.acquire(b"d", 60) is Found.PROMISED
     assert features.take_moves() == [("drop", b"c")]
     assert features.gpu_used == 200
     features.check()
@@ -63,7 +57,7 @@ def test_host_memory_takes_what_the_gpu_lets_go_and_gives_it_back() -> None:
     for key in (b"a", b"b", b"c"):
         encoded(features, key, 50)
     assert features.take_moves() == [("demote", b"a")]
-    assert features.acquire(b"a", 50, can_encode=False) is Found.READY
+    assert features.acquire(b"a", 50) is Found.READY
     assert features.take_moves() == [("demote", b"b"), ("promote", b"a")]  # room first, then the copy
     features.check()
     features.release(b"a")
@@ -81,7 +75,7 @@ def test_what_is_promoted_cannot_be_pushed_out_by_what_makes_room_for_it() -> No
     encoded(features, b"a", 60)
     encoded(features, b"b", 60)
     features.take_moves()
-    assert features.acquire(b"a", 60, can_encode=False) is Found.READY
+    assert features.acquire(b"a", 60) is Found.READY
     assert features.take_moves() == [("drop", b"b"), ("promote", b"a")]
     features.check()
 
@@ -91,8 +85,8 @@ def test_no_room_for_a_promotion_leaves_everything_as_it_was() -> None:
     encoded(features, b"a", 60)
     encoded(features, b"b", 60)
     features.take_moves()
-    assert features.acquire(b"b", 60, can_encode=True) is Found.READY
-    assert features.acquire(b"a", 60, can_encode=True) is Found.NO_ROOM
+    assert features.acquire(b"b", 60) is Found.READY
+    assert features.acquire(b"a", 60) is Found.NO_ROOM
     assert features.take_moves() == []
     features.check()
 
@@ -100,11 +94,11 @@ def test_no_room_for_a_promotion_leaves_everything_as_it_was() -> None:
 def test_an_entry_larger_than_the_tier_comes_alone_and_goes_with_its_last_pin() -> None:
     features = ledger(100, 1000)
     encoded(features, b"a", 50)
-    assert features.acquire(b"b", 10, can_encode=True) is Found.PROMISED
-    assert features.acquire(b"huge", 300, can_encode=True) is Found.NO_ROOM
+    assert features.acquire(b"b", 10) is Found.PROMISED
+    assert features.acquire(b"huge", 300) is Found.NO_ROOM
     features.release(b"b")
-    assert features.acquire(b"huge", 300, can_encode=True) is Found.PROMISED
-    assert features.acquire(b"b", 10, can_encode=True) is Found.NO_ROOM
+    assert features.acquire(b"huge", 300) is Found.PROMISED
+    assert features.acquire(b"b", 10) is Found.NO_ROOM
     features.check()
     features.fulfil(b"huge")
     assert features.take_moves() == [("demote", b"a")]
@@ -116,7 +110,7 @@ def test_an_entry_larger_than_the_tier_comes_alone_and_goes_with_its_last_pin() 
 
 def test_a_promise_nobody_waits_for_is_taken_back() -> None:
     features = ledger()
-    features.acquire(b"a", 40, can_encode=True)
+    features.acquire(b"a", 40)
     features.release(b"a")
     assert features.entries() == {}
     assert features.gpu_used == 0
@@ -125,8 +119,8 @@ def test_a_promise_nobody_waits_for_is_taken_back() -> None:
 
 def test_without_keep_features_go_with_their_last_pin() -> None:
     features = ledger(keep=False)
-    features.acquire(b"a", 40, can_encode=True)
-    features.acquire(b"a", 40, can_encode=True)
+    features.acquire(b"a", 40)
+    features.acquire(b"a", 40)
     features.fulfil(b"a")
     features.release(b"a")
     assert features.take_moves() == []
@@ -147,7 +141,7 @@ def test_what_is_doubtful_is_forgotten_wherever_it_is() -> None:
     encoded(features, b"a", 50)
     features.forget(b"a", held=False)  # its job failed: the runner never had it
     assert features.take_moves() == []
-    features.acquire(b"d", 10, can_encode=True)
+    features.acquire(b"d", 10)
     features.forget(b"d", held=True)  # somebody has a pin on it
     assert features.pins(b"d") == 1
     features.check()
@@ -168,7 +162,7 @@ def test_the_books_balance_and_the_moves_agree_with_them(seed: int) -> None:
     for _ in range(3000):
         key = b"%d" % rng.randrange(20)
         if rng.random() < 0.5:
-            found = features.acquire(key, 1 + int(key) * 5, can_encode=rng.random() < 0.9)
+            found = features.acquire(key, 1 + int(key) * 5)
             if found in (Found.READY, Found.PENDING, Found.PROMISED):
                 pins.append(key)
         elif pins:

@@ -32,7 +32,6 @@ def request(
     max_tokens: int = 100,
     salt: bytes = b"",
     first_id: int = 0,
-    without_pixels: tuple[int, ...] = (),
 ) -> SequenceRequest:
     """A prompt of `length` tokens with pictures (name, first row, rows)."""
     ids = tuple(first_id + i for i in range(length))
@@ -40,7 +39,7 @@ def request(
         Visual(salted(what, salt), start, rows, index, 0) for index, (what, start, rows) in enumerate(pictures)
     )
     keys = chain_keys(ids, [(v.key, v.start, v.length) for v in visuals], salt)
-    return SequenceRequest(name, ids, visuals, keys, salt, max_tokens, frozenset({STOP}), frozenset(without_pixels))
+    return SequenceRequest(name, ids, visuals, keys, salt, max_tokens, frozenset({STOP}))
 
 
 def output(plan: StepPlan, **tokens: int) -> StepOutput:
@@ -434,24 +433,6 @@ def test_a_picture_larger_than_the_cache_does_not_wait_for_ever() -> None:
         for _ in range(2):
             answered += [event.id for event in step(this)[1]]
     assert "large" in answered
-
-
-def test_pixels_are_asked_for_when_features_are_gone_and_not_before() -> None:
-    this = scheduler()
-    this.submit(request("a", 60, ("cat", 10, 40), max_tokens=1))
-    step(this)
-    this.submit(request("b", 70, ("cat", 20, 40), without_pixels=(0,), first_id=300, max_tokens=1))
-    plan, events = step(this)
-    assert (plan.asks, len(events)) == ((), 1)
-    this.submit(request("c", 60, ("dog", 10, 40), without_pixels=(0,), first_id=600, max_tokens=1))
-    plan, events = step(this)
-    assert [(ask.id, ask.pictures) for ask in plan.asks] == [("c", (0,))]
-    assert lengths(plan) == {"c": 10}
-    assert not step(this)[0].asks
-    this.provide("c", [0])
-    plan, events = step(this)
-    assert plan.encodes
-    assert [event.id for event in events] == ["c"]
 
 
 # --- faults ---

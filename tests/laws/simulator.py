@@ -308,7 +308,6 @@ class Simulation:
         self.outputs: deque[StepOutput] = deque()
         self.passed: dict[int, int] = {}
         """Arrival number -> later ones that were admitted while it waited."""
-        self.asked: deque[tuple[str, tuple[int, ...]]] = deque()
         self.prompts: list[list[int]] = []
         self.earlier: deque[Caller] = deque(maxlen=8)
         self.steps = 0
@@ -362,7 +361,6 @@ class Simulation:
             salt=salt,
             max_tokens=rng.randrange(1, weather.max_answer + 1),
             stop_ids=frozenset({STOP} if rng.random() < 0.7 else ()),
-            without_pixels=frozenset(p for p, _ in contents if rng.random() < 0.3),
         )
         if len(ids) >= self.scheduler.max_context:
             self.refuse(request)
@@ -422,16 +420,11 @@ class Simulation:
         plan = self.scheduler.plan()
         self.check_passes(plan)
         self.outputs.append(self.device.run(plan))
-        for ask in plan.asks:
-            self.asked.append((ask.id, ask.pictures))
-            self.tally("ask")
         if not self.weather.ahead or len(self.outputs) == 2 or (plan.is_empty and self.outputs):
             while self.outputs:
                 self.settle(self.outputs.popleft())
                 if self.weather.ahead and not plan.is_empty:
                     break
-        if self.asked and self.rng.random() < 0.3:
-            self.scheduler.provide(*self.asked.popleft())
         if plan.encodes:
             self.tally("slice")
         self.check(plan)

@@ -30,7 +30,7 @@ def salted(key: str, salt: bytes) -> bytes:
 
 
 class Found(Enum):
-    """What became of a wish for features; all but the last two hold a pin."""
+    """What became of a wish for features; all but the last hold a pin."""
 
     READY = 1
     """On the GPU for the rows of this step, promoted from host memory if need be."""
@@ -40,8 +40,6 @@ class Found(Enum):
     """Room is taken: encode it."""
     NO_ROOM = 4
     """Everything in the tier is in use: ask again later."""
-    ABSENT = 5
-    """Not held, and the caller has no pixels to encode."""
 
 
 @dataclass(slots=True)
@@ -91,11 +89,11 @@ class FeatureLedger:
         self._host: OrderedDict[bytes, _Entry] = OrderedDict()
         self._moves: list[tuple[MoveKind, bytes]] = []
 
-    def acquire(self, key: bytes, tokens: int, *, can_encode: bool) -> Found:
-        """Pin the features of `tokens` tokens, or promise them if they are nowhere and `can_encode`."""
+    def acquire(self, key: bytes, tokens: int) -> Found:
+        """Pin the features of `tokens` tokens, or promise them if they are nowhere."""
         entry = self._entries.get(key)
         if entry is None:
-            return self._promise(key, tokens) if can_encode else Found.ABSENT
+            return self._promise(key, tokens)
         if entry.tier == "host" and not self._promote(key, entry):
             return Found.NO_ROOM
         self._pin(key, entry)

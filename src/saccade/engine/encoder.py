@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from saccade.cache.features import FeatureLedger, Found
-from saccade.engine.plan import Ask, EncodeSlice, EncodeUnit, Limits
+from saccade.engine.plan import EncodeSlice, EncodeUnit, Limits
 from saccade.engine.state import SequenceState
 from saccade.types import VISION_LEVELS
 
@@ -55,7 +55,6 @@ class Encoder:
         """Of sequences on the device that wanted features: index in VISION_LEVELS of the worst that was found."""
         self._read: list[bytes] = []
         """Pins of visuals whose last row, or last tower block, was in the plan before: they go when the next begins."""
-        self._asks: list[Ask] = []
 
     @property
     def is_idle(self) -> bool:
@@ -91,11 +90,6 @@ class Encoder:
         for sequence in wanting:
             self._mark_ready(sequence)
         return tuple(slices)
-
-    def take_asks(self) -> tuple[Ask, ...]:
-        """Pictures to ask for since the last call."""
-        asks, self._asks = tuple(self._asks), []
-        return asks
 
     def read(self, sequence: SequenceState) -> None:
         """Rows up to `planned` are in the plan: visuals that end there have been read and are let go by the next."""
@@ -161,17 +155,15 @@ class Encoder:
 
     def _extend(self, behind: Sequence[SequenceState]) -> None:
         """Move `held` and `ready` of each sequence forward as far as room and `vision_ahead` let it."""
-        first = True  # of those that want more and can be helped
+        first = True  # of those that want more
         for number, sequence in enumerate(behind):
             visuals = sequence.request.visuals
             if sequence.held < len(visuals):
                 found = self._hold(sequence)
-                if first and found is Found.NO_ROOM and sequence.held == sequence.consumed:
-                    if not self._take_room(sequence, behind[number + 1 :]):
-                        return  # and nobody younger takes the room that becomes free
-                elif found is Found.ABSENT:
-                    self._ask(sequence, visuals[sequence.held].picture)
-                first = first and found is Found.ABSENT
+                stuck = first and found is Found.NO_ROOM and sequence.held == sequence.consumed
+                if stuck and not self._take_room(sequence, behind[number + 1 :]):
+                    return  # and nobody younger takes the room that becomes free
+                first = False
             self._mark_ready(sequence)
 
     def _take_room(self, sequence: SequenceState, younger: Sequence[SequenceState]) -> bool:
@@ -190,10 +182,9 @@ class Encoder:
         horizon = sequence.planned + self._limits.vision_ahead
         while sequence.held < len(visuals) and visuals[sequence.held].start <= horizon:
             visual = visuals[sequence.held]
-            has_pixels = visual.picture not in sequence.without_pixels
             promotions = self.features.counters.promotions
-            found = self.features.acquire(visual.key, visual.length, can_encode=has_pixels)
-            if found is Found.NO_ROOM or found is Found.ABSENT:
+            found = self.features.acquire(visual.key, visual.length)
+            if found is Found.NO_ROOM:
                 break
             level = _HOST if self.features.counters.promotions > promotions else _LEVELS[found]
             sequence.vision_level = max(sequence.vision_level, level)
@@ -211,11 +202,6 @@ class Encoder:
             self.features.release(visual.key)
         sequence.held = held
         sequence.ready = min(sequence.ready, held)
-
-    def _ask(self, sequence: SequenceState, picture: int) -> None:
-        if picture not in sequence.asked:
-            sequence.asked.add(picture)
-            self._asks.append(Ask(sequence.request.id, (picture,)))
 
     def _fill(self, wanting: Sequence[SequenceState], *, both: bool) -> None:
         """Begin jobs in empty lanes; the second lane is for streams' sake and needs a second sequence."""
@@ -235,9 +221,6 @@ class Encoder:
             for visual in sequence.visuals[sequence.ready : sequence.held]:
                 key = visual.key
                 if key in units or key in self._in_job or self.features.is_ready(key):
-                    continue
-                if visual.picture in sequence.without_pixels:  # whoever promised it is gone, or comes later in line
-                    self._ask(sequence, visual.picture)
                     continue
                 full = patches + visual.num_patches > self._limits.job_patches
                 if units and (full or sequence.encode_alone or owners[-1].encode_alone):

@@ -101,8 +101,6 @@ class SequenceRequest:
     """Tokens to generate at most, at least 1; the end of the context may come first."""
     stop_ids: frozenset[int]
     """Ids that end the sequence; empty when it ignores them."""
-    without_pixels: frozenset[int] = frozenset()
-    """Pictures sent by key alone; when their features are not held, an Ask goes out."""
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
@@ -192,13 +190,6 @@ class Rows(NamedTuple):
     """Whether the last row's logits give a token."""
 
 
-class Ask(NamedTuple):
-    """Pictures whose features are gone and whose pixels never came: send them, then Scheduler.provide(id, pictures)."""
-
-    id: str
-    pictures: tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """Everything the runner does in one step, in this order; written by the scheduler alone."""
@@ -221,8 +212,6 @@ class StepPlan:
     """How many of `rows` are decode rows."""
     num_rows: int
     """Sum of their lengths, in tokens."""
-    asks: tuple[Ask, ...]
-    """For the caller, not for the runner."""
 
     @property
     def is_empty(self) -> bool:

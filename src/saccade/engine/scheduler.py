@@ -109,8 +109,7 @@ class Scheduler:
                 param="messages",
             )
         limit = min(length + request.max_tokens, self.max_context)
-        keys, missing = list(request.block_keys), set(request.without_pixels)
-        sequence = SequenceState(request, self._arrivals, limit, list(request.ids), keys, missing)
+        sequence = SequenceState(request, self._arrivals, limit, list(request.ids), list(request.block_keys))
         self._arrivals += 1
         self._sequences[request.id] = sequence
         self._waiting.append(sequence)  # none is younger, so the order holds
@@ -122,13 +121,6 @@ class Scheduler:
             return False
         self._end(sequence)
         return True
-
-    def provide(self, request_id: str, pictures: Sequence[int]) -> None:
-        """The pixels that an Ask wanted are here."""
-        sequence = self._sequences.get(request_id)
-        if sequence is not None:
-            sequence.without_pixels.difference_update(pictures)
-            sequence.asked.difference_update(pictures)
 
     # --- plan --------------------------------------------------------------------------------------------------------
 
@@ -160,7 +152,6 @@ class Scheduler:
             rows=tuple(rows),
             num_decodes=num_decodes,
             num_rows=sum(r.length for r in rows[num_decodes:]) + num_decodes,
-            asks=self.encoder.take_asks(),
         )
         self._left.clear()
         self._under_way.append(UnderWay(self._step, plan.rows, tuple(planned), finished))

@@ -28,10 +28,6 @@ class SequenceState:
     """Known ids: the prompt, and what it generated and the host has read."""
     block_keys: list[bytes]
     """Chain keys of its full blocks, as far as they have been computed."""
-    without_pixels: set[int]
-    """Pictures that cannot be encoded because their pixels are not here."""
-    asked: set[int] = field(default_factory=set)
-    """Of them, those that have been asked for."""
     ended: bool = False
     slot: int = -1
     """Place on the device; -1 while it waits."""
