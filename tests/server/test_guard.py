@@ -8,7 +8,7 @@ import random
 import socket
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -20,7 +20,7 @@ from saccade.backends.base import Echo
 from saccade.server.app import create_app
 from saccade.server.guard import OPEN, Access, open_hosts
 from saccade.server.keys import Key, Keys
-from saccade.types import Delta, Request
+from saccade.types import Request
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
@@ -36,10 +36,10 @@ class Salty(Echo):
         super().__init__()
         self.salts: list[bytes] = []
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
-        self.salts.append(request.salt)
-        async for delta in super().generate(request):
-            yield delta
+    async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
+        if not isinstance(asked, str):
+            self.salts.append(asked.salt)
+        return await super().tokenize(asked)
 
 
 @pytest.fixture
@@ -178,6 +178,15 @@ def test_caches_are_apart_unless_they_are_shared(serve: Callable[..., Any]) -> N
     free = Salty()
     httpx.post(serve(free).url + CHAT, json=BODY).raise_for_status()
     assert free.salts == [b""]
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/messages/count_tokens"])
+def test_what_counts_tokens_finds_the_files_of_its_key(serve: Callable[..., Any], path: str) -> None:
+    backend = Salty()
+    served = serve(backend, access=Access(KEYS))
+    for secret in SECRETS:
+        httpx.post(served.url + path, json=BODY, headers={"x-api-key": secret}).raise_for_status()
+    assert backend.salts == [key.salt for key in map(KEYS.find, map(str.encode, SECRETS)) if key]
 
 
 # --- hosts and origins -----------------------------------------------------------------------------------------------

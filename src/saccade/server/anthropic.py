@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -34,7 +35,7 @@ def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
             asked, chat, paths = to_count(json_object(await visit.read()))
             gate.check_model(asked.model)
             with paths.named():
-                request = chat_call(chat, "count").requests[0]
+                request = replace(chat_call(chat, "count").requests[0], salt=gate.salt(http))
                 tokens = await visit.first(NOTHING, lambda: backend.tokenize(request))
         return JSONResponse({"input_tokens": len(tokens)})
 
