@@ -1,9 +1,9 @@
 """Mixed traffic for a long time, and what it leaves behind: `make soak`, or `python benchmarks/soak.py --minutes 3`.
 
-Starts a server with the demo model and small caches, and sends text, pictures never seen before, pictures that were,
-videos and requests that are wrong; a tenth of all are abandoned. The first third fills caches and pools. In the rest,
-memory of gateway and engine together may grow by 2 %, the numbers of open files and threads not at all. Ends with
-status 1 when one does, or when an answer was not as it must be.
+Starts a server with the demo model and small caches, fills these and starts every thread, and sends text, pictures
+never seen before, pictures that were, videos and requests that are wrong; a tenth of all are abandoned. The first third
+is not measured yet. In the rest, memory of gateway and engine together may grow by 2 %, the numbers of open files and
+threads not at all. Ends with status 1 when one does, or when an answer was not as it must be.
 """
 
 from __future__ import annotations
@@ -33,9 +33,13 @@ WARM_SHARE = 1 / 3
 GROWTH = 0.02
 CACHES = (
     "--picture-cache-memory", "8MiB", "--feature-cache-memory", "8MiB", "--kv-cache-memory", "32MiB",
-    "--max-context", "2048", "--max-running", "8",
+    "--max-context", "2048", "--max-running", "8", "--media-store-memory", "8MiB",
 )  # fmt: skip
 """So small that they are full when the measuring begins: a cache that fills is no leak."""
+OWN = ("Pss_Anon:", "Pss_Shmem:")
+"""Lines of smaps_rollup: what a process has taken, and shared memory."""
+BURST = 24
+"""Requests at once; more than any pool has threads."""
 WRONG: tuple[tuple[int, bytes], ...] = (
     (400, b"{"),
     (400, b'{"model": "demo"}'),
@@ -81,7 +85,8 @@ class Sample:
 
     at: float
     memory: tuple[int, ...]
-    """Bytes of each, the gateway's first; what two share counts half for each."""
+    """Bytes of each, the gateway's first, without pages of files: those are the system's, and other programs that begin
+    or end change our part of them. What two processes share counts half for each."""
     files: int
     threads: int
 
@@ -101,8 +106,8 @@ def look(pid: int, began: float) -> Sample:
     memory = []
     for one in family(pid):
         try:
-            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
-            memory.append(next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024)
+            rollup = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            memory.append(sum(int(line.split()[1]) for line in rollup if line.startswith(OWN)) * 1024)
             files += len(list(Path(f"/proc/{one}/fd").iterdir()))
             threads += len(list(Path(f"/proc/{one}/task").iterdir()))
         except (FileNotFoundError, ProcessLookupError):
@@ -165,12 +170,34 @@ class Traffic:
             await self.one(luck)
 
 
+async def fill(client: httpx.AsyncClient) -> None:
+    """What only much traffic would reach: every thread of every pool is started, and every page of the keys and values
+    has been written to. Pools start a thread when work comes and none is idle, and memory counts when it is touched."""
+
+    async def ask(*parts: dict[str, Any], **fields: Any) -> None:
+        body = {"model": "demo", "messages": [{"role": "user", "content": list(parts)}], "max_tokens": 1, **fields}
+        answer = await client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+
+    luck = random.Random(0)
+
+    def text(length: int) -> dict[str, Any]:
+        return {"type": "text", "text": "".join(luck.choices("abcdefgh", k=length))}
+
+    await asyncio.gather(*(ask(text(1), picture(2**30 + n)) for n in range(BURST)))
+    await asyncio.gather(*(ask(text(1), video(2**30 + n)) for n in range(BURST)))
+    await ask(text(1), user="x" * 2**20)  # a body that is parsed in a thread
+    for _ in range(3):
+        await asyncio.gather(*(ask(text(1500)) for _ in range(8)))  # each eight more tokens than there is room for
+
+
 async def soak(url: str, pid: int, seconds: float, seed: int) -> tuple[Traffic, list[Sample], list[Sample]]:
     """Traffic, and samples of each second: while caches fill, and after. Each period ends with a moment of peace, since
     only then the numbers of files and threads say anything."""
-    began = time.monotonic()
     periods: list[list[Sample]] = []
     async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
+        await fill(client)
+        began = time.monotonic()
         traffic = Traffic(client, seed)
         for share in (WARM_SHARE, 1 - WARM_SHARE):
             until = time.monotonic() + seconds * share
