@@ -124,6 +124,22 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, dict[str, str]], ...]], ...] = (
             ),
         ),
     ),
+    (
+        "Files",
+        (
+            ("Files sent ahead", "reqps", {"{{found}}": rate("media_store_requests", "found")}),
+            (
+                "Memory of files sent ahead",
+                "bytes",
+                {"held": gauge("media_store_bytes")},
+            ),
+            (
+                "Decoders replaced, files forgotten",
+                "short",
+                {"{{reason}}": rate("decoders_replaced", "reason"), "forgotten": rate("media_store_evictions")},
+            ),
+        ),
+    ),
 )
 """(row, (panel, unit, {legend: expression}))."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from test_metrics import LAST, STATS
+from test_metrics import LAST, MEDIA, STATS
 
 from saccade.server.admission import Admission, Limits
 from saccade.server.metrics import Metrics
@@ -34,7 +34,7 @@ def made() -> ModuleType:
 @pytest.fixture(scope="module")
 def told() -> dict[str, set[str]]:
     """Labels of each sample that a server with an engine tells, by name."""
-    metrics = Metrics("m", lambda: STATS, Admission(Limits(), lambda: 1))
+    metrics = Metrics("m", lambda: STATS, Admission(Limits(), lambda: 1), lambda: MEDIA)
     metrics.responded(200)
     metrics.finished(LAST, 0.0)
     samples: dict[str, set[str]] = {}

@@ -15,11 +15,12 @@ from saccade.backends.base import Echo
 from saccade.errors import EngineError
 from saccade.server.admission import Admission, Limits
 from saccade.server.metrics import BOUNDS, VLLM_NAMES, Metrics
-from saccade.types import CacheHits, Delta, EngineStats, Request, StageTimes, Usage
+from saccade.types import CacheHits, Delta, EngineStats, MediaStats, Request, StageTimes, Usage
 
 PATH = "/v1/chat/completions"
 COUNTERS = {"hits": 7, "waits": 1, "misses": 2, "evictions": 3}
 STATS = EngineStats(4, 5, 6, 8, 25, 100, 1000, 2000, 9, COUNTERS, {})
+MEDIA = MediaStats(3000, 11, 12, 13, {"timeout": 14, "broken": 15, "unwanted": 16, "worn": 17})
 TIMES = StageTimes(1, 2, 3, 3.5, 4, 5, 6, 7, first_token=30, decode=80, cache=CacheHits("pixels", "host", 16))
 LAST = Delta(finish_reason="stop", usage=Usage(20, 5, image_tokens=12, video_tokens=4), times=TIMES)
 
@@ -31,6 +32,9 @@ class Talking(Echo):
 
     def stats(self) -> EngineStats | None:
         return STATS
+
+    def media_stats(self) -> MediaStats | None:
+        return MEDIA
 
     async def generate(self, request: Request) -> Any:
         number = 0
@@ -129,8 +133,19 @@ def test_what_the_engine_says(served: Any) -> None:
     assert told["saccade:feature_cache_bytes", "tier=host"] == 2000
 
 
+def test_what_became_of_files(echo: Any, served: Any) -> None:
+    told = scrape(served)
+    assert told["saccade:media_store_bytes", ""] == 3000
+    assert told["saccade:media_store_requests_total", "found=hit"] == 11
+    assert told["saccade:media_store_requests_total", "found=miss"] == 12
+    assert told["saccade:media_store_evictions_total", ""] == 13
+    reasons = {key: told["saccade:decoders_replaced_total", f"reason={key}"] for key in MEDIA.decoders_replaced}
+    assert reasons == MEDIA.decoders_replaced
+    assert ("saccade:media_store_bytes", "") not in scrape(echo)
+
+
 def test_where_the_time_went() -> None:
-    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1))
+    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1), lambda: MEDIA)
     metrics.finished(LAST, time.perf_counter() - 0.2)
     told = read(metrics.exposition().decode())
     sums = {name.removeprefix("saccade:").removesuffix("_sum"): v for (name, _), v in told.items() if "_sum" in name}
@@ -178,7 +193,7 @@ def test_applications_do_not_share_figures(serve: Callable[..., Any]) -> None:
 
 
 def test_recording_costs_little() -> None:
-    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1))
+    metrics = Metrics("echo", lambda: None, Admission(Limits(), lambda: 1), lambda: MEDIA)
     best = float("inf")
     for _ in range(20):
         began = time.perf_counter()

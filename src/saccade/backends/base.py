@@ -19,6 +19,7 @@ from saccade.types import (
     KeptMedia,
     LoadProgress,
     MediaRef,
+    MediaStats,
     ModelCard,
     Request,
     StageTimes,
@@ -79,6 +80,10 @@ class Backend(Protocol):
 
     def stats(self) -> EngineStats | None:
         """What the engine behind it says of itself; None when there is nothing to say, or not yet."""
+        ...
+
+    def media_stats(self) -> MediaStats | None:
+        """What became of files; None when there is nothing to say, or not yet."""
         ...
 
     async def profile(self, steps: int, file: Path) -> None:
@@ -193,6 +198,9 @@ class Echo:
         return not self._closed
 
     def stats(self) -> EngineStats | None:
+        return None
+
+    def media_stats(self) -> MediaStats | None:
         return None
 
     async def profile(self, steps: int, file: Path) -> None:

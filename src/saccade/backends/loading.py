@@ -11,7 +11,7 @@ from pathlib import Path
 
 from saccade.backends.base import Backend
 from saccade.errors import BusyError, EngineError
-from saccade.types import Delta, EngineStats, KeptMedia, LoadProgress, MediaRef, ModelCard, Request
+from saccade.types import Delta, EngineStats, KeptMedia, LoadProgress, MediaRef, MediaStats, ModelCard, Request
 
 RETRY_SECONDS = 5
 """After which a client that came too early may ask again."""
@@ -79,6 +79,9 @@ class Loading:
 
     def stats(self) -> EngineStats | None:
         return self._backend.stats() if self._backend else None
+
+    def media_stats(self) -> MediaStats | None:
+        return self._backend.media_stats() if self._backend else None
 
     def progress(self) -> LoadProgress | None:
         if self._backend or not self.alive():

@@ -47,6 +47,7 @@ from saccade.types import (
     LoadProgress,
     MediaPart,
     MediaRef,
+    MediaStats,
     Message,
     ModelCard,
     Picture,
@@ -189,6 +190,9 @@ class Native:
     def stats(self) -> EngineStats | None:
         """What the engine is doing, half a second old at most while it works; None before its first step."""
         return self._host.stats()
+
+    def media_stats(self) -> MediaStats:
+        return self._pictures.stats()
 
     async def profile(self, steps: int, file: Path) -> None:
         self._check_alive()

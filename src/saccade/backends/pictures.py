@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from saccade.errors import MediaError
 from saccade.media.decoders import Decoders
@@ -18,7 +18,7 @@ from saccade.media.frames import decode, kind_of
 from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import FACTOR, Plans, prepare
 from saccade.media.recent import RecentPictures
-from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, Picture, StageTimes, UInt8Array
+from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, MediaStats, Picture, StageTimes, UInt8Array
 
 
 class Pictures:
@@ -113,6 +113,12 @@ class Pictures:
     def keeps(self, digest: str, salt: bytes) -> bool:
         """Whether a file for later is still there."""
         return self._fetcher.store.get(digest, salt) is not None
+
+    def stats(self) -> MediaStats:
+        """What became of files so far."""
+        store, replaced = self._fetcher.store, self._decoders.replaced if self._decoders else {}
+        hits, misses, evictions = astuple(store.counters)
+        return MediaStats(store.used, hits, misses, evictions, {str(reason): n for reason, n in replaced.items()})
 
     def close(self) -> None:
         """Begin nothing new, and end the processes."""

@@ -21,12 +21,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from queue import LifoQueue
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -44,6 +45,9 @@ MAX_JOBS = 2000
 """Files after which a decoder is replaced, should it lose memory."""
 KEPT_BYTES = 128 * 2**20
 """Shared memory that a decoder keeps for the next file."""
+Reason = Literal["timeout", "broken", "unwanted", "worn"]
+"""Why a decoder is replaced: its file took too long; it died, took too much memory or talked nonsense; nobody waited
+for the rest; it has had MAX_JOBS files."""
 
 
 class Decoders:
@@ -59,8 +63,8 @@ class Decoders:
         self._all: set[_Decoder] = set()
         self._closed = False
         self._lock = threading.Lock()
-        self.num_killed = 0
-        """Decoders that had to be killed, or died."""
+        self.replaced: Counter[Reason] = Counter(dict.fromkeys(get_args(Reason), 0))
+        """Decoders that were, since the start."""
         for _ in range(decoding.number):
             self._start()
 
@@ -78,10 +82,11 @@ class Decoders:
             job.finish()
             raise
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            decoder.is_broken = True
+            late, unwanted = isinstance(error, TimeoutError), isinstance(error, InterruptedError)
+            decoder.end = "timeout" if late else "unwanted" if unwanted else "broken"
             raise self._refusal(error, decoder, ref) from None
         except BaseException:
-            decoder.is_broken = True
+            decoder.end = "unwanted"
             raise
         finally:
             self._give_back(decoder)
@@ -106,12 +111,12 @@ class Decoders:
 
     def _give_back(self, decoder: _Decoder) -> None:
         decoder.num_jobs += 1
-        if not decoder.is_broken and decoder.num_jobs < MAX_JOBS:
+        if decoder.end is None and decoder.num_jobs < MAX_JOBS:
             self._idle.put(decoder)
             return
-        self.num_killed += decoder.is_broken
         decoder.kill()
         with self._lock:
+            self.replaced[decoder.end or "worn"] += 1
             self._all.discard(decoder)
         self._start()
 
@@ -149,7 +154,8 @@ class _Decoder:
         told = {"limits": {name: getattr(limits, name) for name in names}, "sampling": asdict(sampling)}
         self.pipe.send_bytes(json.dumps(told).encode())
         self.was_ready = False
-        self.is_broken = False
+        self.end: Reason | None = None
+        """Why it cannot take another file."""
         self.num_jobs = 0
 
     def wait_until_ready(self) -> None:
@@ -217,7 +223,8 @@ class _Job:
             while 0 < self._left <= SLOTS:
                 self._left -= 1
                 self._hear()
-        self._decoder.is_broken |= self._left > 0
+        if self._left > 0:
+            self._decoder.end = "unwanted"
         if self._bytes > KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
             self._decoder.shared.madvise(mmap.MADV_REMOVE)
 

@@ -78,7 +78,7 @@ def create_app(
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     card = backend.card()
     admission = Admission(limits, lambda: backend.card().context)
-    metrics = Metrics(card.id, backend.stats, admission, vllm_names=vllm_metrics)
+    metrics = Metrics(card.id, backend.stats, admission, backend.media_stats, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, share_caches=access.share_caches)
     replays = Replays(resume_seconds)
     app.include_router(chat_routes(gate, replays))

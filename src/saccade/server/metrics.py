@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from saccade.server.admission import Admission
 from saccade.server.lag import Lag
-from saccade.types import VISION_LEVELS, CacheHits, Delta, EngineStats, PictureLevel
+from saccade.types import VISION_LEVELS, CacheHits, Delta, EngineStats, MediaStats, PictureLevel
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 PREFIX = "saccade:"
@@ -98,13 +98,16 @@ class Metrics(Collector):
         model: str,
         stats: Callable[[], EngineStats | None],
         admission: Admission,
+        media: Callable[[], MediaStats | None],
         *,
         vllm_names: bool = False,
     ) -> None:
-        """`stats` is asked at every scrape. `vllm_names`: tell what vLLM has too under its names as well."""
+        """`stats` and `media` are asked at every scrape. `vllm_names`: tell what vLLM has too under its names as
+        well."""
         self._model = model
         self._stats = stats
         self._admission = admission
+        self._media_stats = media
         self._vllm_names = vllm_names
         self._histograms = {name: Histogram() for name in (*MEDIA_STAGES, *STAGES, *DERIVED)}
         self._media = [(field, self._histograms[name]) for name, (field, _) in MEDIA_STAGES.items()]
@@ -197,6 +200,20 @@ class Metrics(Collector):
         yield self._gauge(prefix + "num_tokens_queued", "Tokens of their prompts, as estimated", tokens)
         if stats := self._stats():
             yield from self._of_engine(prefix, stats)
+        if media := self._media_stats():
+            yield from self._of_media(prefix, media)
+
+    def _of_media(self, prefix: str, stats: MediaStats) -> Iterator[Metric]:
+        found = {"hit": stats.store_hits, "miss": stats.store_misses}
+        text = "Looks for files that were sent ahead, by what was found"
+        yield self._counter(prefix + "media_store_requests", text, found, "found")
+        lost = {"": stats.store_evictions}
+        yield self._counter(
+            prefix + "media_store_evictions", "Of these files, those forgotten to make room or idle", lost
+        )
+        yield self._gauge(prefix + "media_store_bytes", "Memory that these files take", {"": stats.store_bytes})
+        text = "Decoder processes replaced by why: too slow, died or broken, not waited for, after many files"
+        yield self._counter(prefix + "decoders_replaced", text, stats.decoders_replaced, "reason")
 
     def _of_engine(self, prefix: str, stats: EngineStats) -> Iterator[Metric]:
         for name, (field, text) in FEATURES.items():

@@ -10,7 +10,7 @@ from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Me
 from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
 from saccade.server.resume import MAX_BYTES
 from saccade.server.schema import ChatBody, TokenizeBody
-from saccade.types import GRAMMAR_CHARACTERS, EngineStats
+from saccade.types import GRAMMAR_CHARACTERS, EngineStats, MediaStats
 
 
 def reference() -> str:
@@ -36,9 +36,10 @@ def reference() -> str:
 def _metrics() -> dict[str, str]:
     """The rows of the tables of metrics, from what a server with an engine tells."""
     stats = EngineStats(0, 0, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys((field for field, _ in FEATURES.values()), 0), {})
+    media = MediaStats(0, 0, 0, 0, {})
     rows: dict[str, list[str]] = {"histograms": [], "figures": []}
     queue = Admission(Limits(), lambda: 1)
-    for family in Metrics("", lambda: stats, queue).collect():
+    for family in Metrics("", lambda: stats, queue, lambda: media).collect():
         name = family.name.removeprefix(PREFIX)
         star = " *" if name in VLLM_NAMES else ""
         table = rows["histograms" if family.type == "histogram" else "figures"]

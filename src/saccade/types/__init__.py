@@ -5,13 +5,11 @@ from saccade.types.nouns import (
     Blob,
     CacheHits,
     Delta,
-    EngineStats,
     FinishReason,
     Frames,
     Grid,
     IntArray,
     KeptMedia,
-    LoadProgress,
     MediaKind,
     MediaPart,
     MediaRef,
@@ -36,6 +34,7 @@ from saccade.types.nouns import (
     VisionLevel,
 )
 from saccade.types.sampling import GRAMMAR_CHARACTERS, Grammar, SamplingParams
+from saccade.types.stats import EngineStats, LoadProgress, MediaStats
 
 __all__ = [
     "GRAMMAR_CHARACTERS",
@@ -55,6 +54,7 @@ __all__ = [
     "MediaPart",
     "MediaRef",
     "MediaSpan",
+    "MediaStats",
     "Message",
     "ModelCard",
     "Part",

@@ -290,37 +290,6 @@ class TokenOut:
     """The request field that the error is the fault of; None: the fault is ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What an engine is doing, and what it has done since its start."""
-
-    running: int
-    waiting: int
-    steps: int
-    preemptions: int
-    kv_blocks_used: int
-    kv_blocks: int
-    feature_bytes_used: int
-    host_feature_bytes_used: int
-    prefix_hits: int
-    """Prompt tokens whose keys and values were there already."""
-    feature_counters: dict[str, int]
-    """As cache.features.FeatureCounters."""
-    memory: dict[str, int]
-    """Bytes set aside on the device: weights, kv, features, host_features, activations."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProgress:
-    """How far a model that is being loaded has come."""
-
-    stage: str
-    fraction: float | None
-    """Of this stage, 0 to 1; None: not known."""
-    seconds: float
-    """Since the beginning."""
-
-
 # --- answer ----------------------------------------------------------------------------------------------------------
 
 
