@@ -9,6 +9,7 @@
     |   |-- ForbiddenError           403  permission_error
     |   |-- NotFoundError            404  not_found_error
     |   |-- SlowBodyError            408  ... code "request_timeout"
+    |   |-- MediaTypeError           415  ... code "unsupported_media_type"
     |   `-- TooLargeError            413  ... code "request_too_large"
     |-- SettingsError                500  server_error              a flag, file or environment value
     |-- CheckpointError              500  server_error              a model directory that cannot be loaded
@@ -54,7 +55,9 @@ class SaccadeError(Exception):
 
 
 def _cut(text: str) -> str:
-    """Names that a caller made up may be of any length; what is told of them is not."""
+    """Names that a caller made up may have any characters, and any number of them; what is told of them has not."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "\ufffd" for char in text)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2 - 3]} ... {text[2 - MAX_TEXT // 2 :]}"
 
 
@@ -63,6 +66,7 @@ class RequestError(SaccadeError):
 
     status = 400
     type = "invalid_request_error"
+    default_code = "invalid_value"
 
 
 class MediaError(RequestError):
@@ -116,6 +120,13 @@ class SlowBodyError(RequestError):
 
     status = 408
     default_code = "request_timeout"
+
+
+class MediaTypeError(RequestError):
+    """The body of a request is announced as something that is not read here."""
+
+    status = 415
+    default_code = "unsupported_media_type"
 
 
 class SettingsError(SaccadeError):

@@ -137,6 +137,7 @@ REFUSED = {
     "too long": schema({"enum": ["x" * GRAMMAR_CHARACTERS["json_schema"]]}),
     "too large": schema({"allOf": [{"anyOf": [nested(1, {"const": n}), nested(2, {"const": n})]} for n in range(20)]}),
     "no regex": Grammar("regex", "(a"),
+    "loose backslash": Grammar("regex", "a\\"),
     "look-around": Grammar("regex", "(?!a)b"),
     "back-reference": Grammar("regex", r"(a)\1"),
     "deep regex": Grammar("regex", "(" * 4000 + "a" + ")" * 4000),

@@ -14,7 +14,7 @@ from saccade.types import Grammar, SamplingParams
 
 def parse(**fields: Any) -> SamplingParams:
     body = {"model": "m", "messages": [{"role": "user", "content": "?"}], **fields}
-    return parse_chat(json.dumps(body).encode(), "r").request.sampling
+    return parse_chat(json.dumps(body).encode(), "r").requests[0].sampling
 
 
 @pytest.mark.parametrize(

@@ -507,3 +507,25 @@ def test_an_answer_goes_on() -> None:
     body = {"model": "m", "messages": messages, "continue_final_message": True}
     (request,) = parse_chat(json.dumps(body).encode(), "id").requests
     assert request.continues
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "min_tokens"])
+def test_numbers_beyond_any_context_are_refused_with_their_limit(name: str) -> None:
+    assert refusal(**{name: 10**300}).message == f"'{name}' must be less than 2147483648."
+
+
+def test_numbers_beyond_all_bounds_have_words_of_their_own() -> None:
+    body = json.dumps({"model": "m", "messages": HELLO, "temperature": 0}).replace("0}", "1e400}")
+    with pytest.raises(RequestError) as caught:
+        parse_chat(body.encode(), "id")
+    assert caught.value.message == "'temperature' must be a finite number."
+
+
+def test_what_a_caller_made_up_is_repeated_without_its_control_characters() -> None:
+    told = refusal(**{"a\nb\x1b[31m\u202e": 1}).to_openai()["error"]
+    assert told["message"] == "Unknown field 'a\ufffdb\ufffd[31m\ufffd'."
+    assert told["param"] == "a\ufffdb\ufffd[31m\ufffd"
+
+
+def test_every_refusal_has_a_code() -> None:
+    assert refusal(min_tokens=5, max_tokens=4).to_openai()["error"]["code"] == "invalid_value"

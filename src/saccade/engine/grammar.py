@@ -167,6 +167,8 @@ def _source(grammar: Grammar) -> str:
     if grammar.kind == "lark":
         text = grammar.text
     elif grammar.kind == "regex":
+        if (len(grammar.text) - len(grammar.text.rstrip("\\"))) % 2:  # llguidance would leave it out
+            raise ValueError("it ends in a backslash that escapes nothing")
         text = json.loads(matcher.grammar_from_regex(grammar.text))["grammars"][0]["lark_grammar"]
     else:
         schema = grammar.text if grammar.kind == "json_schema" else '{"type": "object"}'

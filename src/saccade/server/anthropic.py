@@ -32,7 +32,7 @@ def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
 
     async def count(http: Request) -> Response:
         with gate.visit(http) as visit:
-            asked, chat, paths = to_count(json_object(await visit.read()))
+            asked, chat, paths = to_count(json_object(await visit.read_json()))
             gate.check_model(asked.model)
             with paths.named():
                 request = replace(chat_call(chat, "count").requests[0], salt=gate.salt(http))

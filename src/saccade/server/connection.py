@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from saccade.errors import AuthError, BusyError, SaccadeError, SlowBodyError, TooLargeError
+from saccade.errors import AuthError, BusyError, MediaTypeError, SaccadeError, SlowBodyError, TooLargeError
 from saccade.server.anthropic_answer import error_body
 
 MESSAGES = "/v1/messages"
@@ -27,8 +27,10 @@ async def read_body(http: Request, limit: int, *, seconds: float, count: Callabl
     """The body of a request. `count` is told the size of each piece and may refuse it.
 
     Raises TooLargeError as soon as more than `limit` bytes are announced or have come, SlowBodyError when it takes more
-    than `seconds` and one more for each LEAST_RATE bytes that came.
+    than `seconds` and one more for each LEAST_RATE bytes that came, MediaTypeError for one that is compressed.
     """
+    if http.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise MediaTypeError("The body must not be compressed.", hint="Send it without Content-Encoding.")
     announced = http.headers.get("content-length", "0")
     size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
     pieces = []
@@ -52,6 +54,13 @@ async def read_body(http: Request, limit: int, *, seconds: float, count: Callabl
             hint="Send smaller pictures, or raise --max-body-bytes on the server.",
         )
     return b"".join(pieces)
+
+
+def check_json(http: Request) -> None:
+    """Raise MediaTypeError for a body that is said to be no JSON; one of which nothing is said is taken for it."""
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise MediaTypeError("The body must be JSON.", hint="Send it with 'Content-Type: application/json'.")
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:

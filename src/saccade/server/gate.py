@@ -170,7 +170,7 @@ class Gate:
     ) -> Response:
         with ExitStack() as leaving:
             visit = leaving.enter_context(self.visit(http))
-            call = await self._parsed(parse, await visit.read(), id)
+            call = await self._parsed(parse, await visit.read_json(), id)
             self.check_model(call.model)
             if replays and not call.stream:
                 raise RequestError("'x-saccade-resume' is only possible with 'stream'.", param="x-saccade-resume")

@@ -28,6 +28,7 @@ ERRORS = {
     405: "The path is there, with another method.",
     408: "The body did not come in time.",
     413: "The body is larger than the server reads.",
+    415: "The body is not said to be JSON, or is compressed.",
     429: "Too much waits already; `retry-after` says when to try again.",
     500: "Our fault.",
     503: "Not ready; `retry-after` says when to try again.",

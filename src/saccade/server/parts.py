@@ -41,7 +41,7 @@ class _Pixels(Wire):
 
 class _Video(_Pixels):
     fps: float | None = Field(None, gt=0)
-    num_frames: int | None = Field(None, ge=1)
+    num_frames: int | None = Field(None, ge=1, lt=2**31)
 
 
 class _ImageUrl(_Pixels):

@@ -17,6 +17,7 @@ from saccade.errors import RequestError
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request line and its headers."""
+VERSIONS = ("1.0", "1.1")
 HEAD_SECONDS = 10.0
 """From the first byte of a request to the end of its headers, and from a connection to its first byte."""
 UNREAD_SECONDS = 30.0
@@ -60,6 +61,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._head = 0
         """Bytes of a head that is not complete."""
         self._is_too_large = False
+        self._is_deaf = False
+        """Nothing that still comes is looked at."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,11 +76,13 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         if self._is_between():
             self._await("head", HEAD_SECONDS)
             self._head += len(data)
         super().data_received(data)
-        if self._head > MAX_HEAD and not self.transport.is_closing():
+        if self._head > MAX_HEAD and not self._is_deaf and not self.transport.is_closing():
             self._is_too_large = True
             self.send_400_response("")
 
@@ -86,6 +91,10 @@ class PatientProtocol(HttpToolsProtocol):
         self._head = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._is_too_large = True
+            raise ValueError("the parser makes it a refusal")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        version = self.parser.get_http_version()
+        if version not in VERSIONS or hosts > 1 or (version == "1.1" and not hosts):
             raise ValueError("the parser makes it a refusal")
         super().on_headers_complete()
 
@@ -119,16 +128,28 @@ class PatientProtocol(HttpToolsProtocol):
         return self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
 
     def _refuse(self, error: RequestError, status: str) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # It would become part of the answer under way.
-            return
+        self._is_deaf = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:  # It is what came after; the request before it is answered, and that is the end.
+                cycle.keep_alive = False
+                return
+            if cycle.response_started or self.pipeline:
+                self.transport.abort()  # It would become part of the answer under way.
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
         body = json.dumps(error.to_openai()).encode()
         head = (
             f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        if self.transport.can_write_eof():  # The client goes on writing before it reads.
+            self.transport.write_eof()
+            self._await("rest", LINGER_SECONDS)
+        else:
+            self.transport.close()
 
     def _await(self, name: str, seconds: float) -> None:
         """The connection ends unless `name` comes."""

@@ -233,6 +233,7 @@ Always `{{"error": {{"message", "type", "param", "code"}}}}`; `param` is the pat
 | 404, 405 | No such model, path or method |
 | 408 | The body does not come (`--body-timeout`) |
 | 413 | The body is larger than `--max-body-bytes`, or the file of a picture or video than `--max-file-bytes` |
+| 415 | A `Content-Type` that is not JSON (none at all is fine), or a compressed body (`Content-Encoding`) |
 | 429 | Slow down: too much waits already (code `queue_full`), or the key has asked for enough (`rate_limit_exceeded`) |
 | 500 | Our fault; the server's log says more |
 | 503 | Not ready, being stopped (`shutting_down`), or a first token too late (`overloaded`, `queue_timeout`) |

@@ -58,9 +58,11 @@ class ChatBody(Wire):
     stream_options: _StreamOptions | None = Field(
         None, description="`include_usage`: one more chunk with the token counts. Only with `stream`."
     )
-    max_tokens: int | None = Field(None, ge=1, description="Longest answer; unset: until the context is full.")
-    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of `max_tokens`.")
-    min_tokens: int | None = Field(None, ge=0, description="The answer does not end before.")
+    max_tokens: int | None = Field(
+        None, ge=1, lt=2**31, description="Longest answer; unset: until the context is full."
+    )
+    max_completion_tokens: int | None = Field(None, ge=1, lt=2**31, description="The newer name of `max_tokens`.")
+    min_tokens: int | None = Field(None, ge=0, lt=2**31, description="The answer does not end before.")
     ignore_eos: bool | None = Field(None, description="The answer does not end by itself.")
     temperature: float | None = Field(None, ge=0, le=2, description="0: always the likeliest token.")
     top_p: float | None = Field(None, gt=0, le=1, description="Sample from the likeliest tokens up to this mass.")

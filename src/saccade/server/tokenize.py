@@ -19,7 +19,7 @@ def tokenize_routes(backend: Backend, gate: Gate) -> APIRouter:
 
     async def respond(http: Request) -> Response:
         with gate.visit(http) as visit:
-            call = parse_tokenize(await visit.read())
+            call = parse_tokenize(await visit.read_json())
             gate.check_model(call.model)
             # Its pictures are decoded like all others, so it takes a place in the queue.
             asked = call.asked if isinstance(call.asked, str) else replace(call.asked, salt=gate.salt(http))

@@ -7,6 +7,7 @@ by then, it is refused at once; what is not complete by then is ended.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from time import monotonic
@@ -17,12 +18,13 @@ from fastapi import Request as HttpRequest
 
 from saccade.errors import BusyError, DeadlineError, RequestError
 from saccade.server.admission import Limits, Ticket
-from saccade.server.connection import read_body, while_connected
+from saccade.server.connection import check_json, read_body, while_connected
 from saccade.server.load import Load
 
 T = TypeVar("T")
 TIMEOUT_HEADER = "x-request-timeout"
 MAX_TIMEOUT = 86_400.0
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class Visit:
@@ -54,8 +56,13 @@ class Visit:
             self._left()
             self._left = None
 
+    async def read_json(self) -> bytes:
+        """The body, which must be JSON. Raises MediaTypeError, and what `read` raises."""
+        check_json(self._http)
+        return await self.read()
+
     async def read(self) -> bytes:
-        """The body. Raises TooLargeError, SlowBodyError, QueueFullError, ClientDisconnect."""
+        """The body. Raises TooLargeError, SlowBodyError, MediaTypeError, QueueFullError, ClientDisconnect."""
         limits = self._limits
         return await read_body(self._http, limits.max_body_bytes, seconds=limits.body_seconds, count=self._ticket.read)
 
@@ -114,10 +121,7 @@ def patience_of(http: HttpRequest) -> float | None:
     text = http.headers.get(TIMEOUT_HEADER)
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
     if not 0 < seconds <= MAX_TIMEOUT:
         raise RequestError(
             f"The header X-Request-Timeout must be a number of seconds up to {MAX_TIMEOUT:g}.",
