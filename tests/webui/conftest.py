@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from person import Person, serving
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the extra ui-test is not installed")
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -28,9 +26,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def _served() -> Iterator[tuple[str, int]]:
+def playwright() -> Any:
+    """What drives the browser; skips where it or the browser is missing."""
+    driver = pytest.importorskip("playwright.sync_api", reason="the extra ui-test is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return driver
+
+
+@pytest.fixture(scope="session")
+def _served(playwright: Any) -> Iterator[tuple[str, int]]:
     pids: list[int] = []
     with serving(pids=pids) as url:
         yield url, pids[0]
@@ -49,13 +54,11 @@ def server_pid(_served: tuple[str, int]) -> int:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
+def browser(playwright: Any) -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
         # The sandbox of the browser does not work for root.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield opened
         opened.close()
 
