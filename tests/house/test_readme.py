@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -35,9 +36,10 @@ def blocks(page: str, *languages: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The words of each shell command of a page, comments and prompts left out."""
+    """The words of each shell command of a page up to a pipe, comments and prompts left out."""
     lines = "\n".join(blocks(page, "sh", "bash", "shell", "console")).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line.removeprefix("$ "), comments=True))]
+    split = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    return [list(takewhile(lambda word: word != "|", words)) for words in split if words]
 
 
 SACCADE = [(page, words) for page in PAGES for words in commands(page) if Path(words[0]).name == "saccade"]

@@ -20,7 +20,7 @@ from saccade.errors import AuthError, ForbiddenError, SaccadeError, SettingsErro
 from saccade.server.connection import refusal
 from saccade.server.keys import ANYONE, NONE, Key, Keys
 
-OPEN = frozenset({"/health", "/health/live", "/health/ready", "/health/startup"})
+OPEN = frozenset({"/health/live", "/health/ready"})
 """What probes ask: no key, no host."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+")

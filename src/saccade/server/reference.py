@@ -67,7 +67,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
 | `POST /v1/media` | A picture or video is sent ahead, and named by its id later; see below |
 | `HEAD /v1/media/{{digest}}` | 200 when such a file is still there, else 404 |
-| `GET /v1/models` | The one model that is served, its `max_model_len` (tokens) and the limits of pictures |
+| `GET /v1/models`, `/v1/models/{{model}}` | The one model, its `max_model_len` (tokens), the limits of pictures |
 | `GET /` | The page for people, if not `--no-ui` |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
 | `GET /health/live` | 200 as long as the process answers at all |
