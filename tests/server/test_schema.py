@@ -529,3 +529,9 @@ def test_what_a_caller_made_up_is_repeated_without_its_control_characters() -> N
 
 def test_every_refusal_has_a_code() -> None:
     assert refusal(min_tokens=5, max_tokens=4).to_openai()["error"]["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize("entry", [b"[]", b"{}", b"1"])
+def test_bodies_of_very_many_entries_are_not_parsed(entry: bytes) -> None:
+    with pytest.raises(RequestError, match="more than 500,000 brackets and commas"):
+        parse_chat(b'{"metadata": [' + (entry + b",") * 600_000 + b"1]}", "id")

@@ -31,6 +31,10 @@ OnlyFalse: TypeAlias = Annotated[Literal[False], BeforeValidator(_truth, json_sc
 MAX_PATH = 120
 """Characters of a path, or of a value, that are repeated to the one who sent it."""
 
+MAX_ENTRIES = 500_000
+"""Brackets and commas of a body, in its texts too. A parser holds the interpreter: 20 million lists held up everybody
+for 20 seconds, and these do for less than half a one. No context has room for as many, and base64 has none."""
+
 LISTS_OF_KINDS = ("content", "input", "output")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 KINDS = ("tool_choice", "format", "source", "response_format")
@@ -64,6 +68,8 @@ _WORDS = {
 
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is. Raises RequestError."""
+    if len(body) > MAX_ENTRIES and sum(map(body.count, (b"[", b"{", b","))) > MAX_ENTRIES:
+        raise RequestError(f"The body has more than {MAX_ENTRIES:,} brackets and commas.", code="invalid_json")
     try:
         fields = from_json(body, allow_inf_nan=False)
     except ValueError as error:
