@@ -106,7 +106,7 @@ def test_a_grammar_that_fails_in_the_middle_is_the_request_s_fault(load: Load, m
 
 def test_thoughts_are_closed_and_the_answer_has_room(thinker: Path) -> None:
     async def scene(backend: Native) -> None:
-        for budget, most in ((0, 300), (7, 300), (10_000, 40)):
+        for budget, most in ((0, 60), (7, 60), (10_000, 40)):
             asked = form(thinking_budget=budget, max_tokens=most, seed=1, ignore_eos=True, grammar=None)
             deltas = await told(backend.generate(asked))
             whole = "".join(delta.reasoning + delta.text for delta in deltas)

@@ -109,13 +109,18 @@ def play(server: outside.Server, harm: signal.Signals, rounds: int) -> list[dict
     return asyncio.run(run())
 
 
-def test_kills_in_a_row(small_checkpoint: Path, pytestconfig: pytest.Config) -> None:
+def test_kills_in_a_row(
+    small_checkpoint: Path, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serving(small_checkpoint) as server:
         told = play(server, signal.SIGKILL, pytestconfig.getoption("--kills"))
     assert max(one["closed"] for one in told) <= 3
     assert max(one["unready"] for one in told) <= 1
     assert {one["served"] for one in told} == {QUEUED}, "all were kept"
-    assert max(one["ready"] for one in told) <= 5 * SLACK
+    ready = max(one["ready"] for one in told)
+    with capsys.disabled():
+        print(f"\nkills: ready after {ready:.1f} s at most; promised are 5, held to {5 * SLACK}")
+    assert ready <= 5 * SLACK
 
 
 SLACK = 3
