@@ -8,6 +8,7 @@ import io
 import shutil
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -233,6 +234,19 @@ def test_what_the_memory_never_holds_is_refused_at_once(load: Load) -> None:
         assert len(await ids(backend, request())) == 20
 
     play(load(options=EngineOptions(kv_cache_bytes=2**20)), scene)
+
+
+def test_a_text_that_is_far_too_long_is_refused_by_its_beginning(load: Load) -> None:
+    """50 MB of words would take half a minute to encode."""
+
+    async def scene(backend: Native) -> None:
+        began = time.monotonic()
+        with pytest.raises(ContextLengthError, match="more than"):
+            await ids(backend, request(text="word " * 10_000_000))
+        assert time.monotonic() - began < 5
+        assert len(await ids(backend, request())) == 20
+
+    play(load(), scene)
 
 
 def test_the_card_tells_what_is_served(load: Load) -> None:

@@ -65,6 +65,8 @@ WHITE = base64.b64decode(
     "4dI8z/G7AAAAAElFTkSuQmCC"
 )
 """A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
+LONG = 16
+"""Characters for each token of the context from which on a text is looked at before all of it is encoded."""
 MAX_BEHIND = 1024
 """Tokens that are kept for a client that does not read."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -298,6 +300,7 @@ class Native:
         pictures = tuple(picture for picture, _ in looks)
         if request.pixels_of is not None:
             reply.in_pixels(pictures[request.pixels_of].original_size)
+        self._check_size(request)
         began = time.perf_counter()
         prompt = self._prompts.build(request.messages, pictures, request.tools, continues=request.continues)
         built = time.perf_counter()
@@ -311,6 +314,20 @@ class Native:
             self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
         stages = looked(look for _, look in looks)
         return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)
+
+    def _check_size(self, request: Request) -> None:
+        """Raise ContextLengthError for a text that is far too long, before all of its tokens are found: 60 MB would
+        take a minute and gigabytes. Tokens of several letters each (spaces, say) may still fit."""
+        texts = [part.text for message in request.messages for part in message.parts if isinstance(part, TextPart)]
+        if sum(map(len, texts)) <= LONG * self._context:
+            return
+        beginning = "".join(texts)[: LONG * self._context]
+        if len(self._prompts.tokenizer.encode(beginning, specials=False)) > 2 * self._context:
+            raise ContextLengthError(
+                f"The text has more than {2 * self._context} tokens and the context holds {self._context}.",
+                param="messages",
+                hint="Shorten the text.",
+            )
 
     def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
         """Nothing left open, and an answer of that length fits. Raises RequestError."""
