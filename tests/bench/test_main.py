@@ -56,8 +56,8 @@ def test_a_measurement(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_failures_end_with_a_status(serve: Serve, tmp_path: Path) -> None:
     class Short(Echo):
-        def _answer(self, request: object, prompt: int) -> tuple[str, str]:  # type: ignore[override]
-            return "x", "stop"
+        def _answer(self, request: object, prompt: int) -> tuple[str, str, None]:  # type: ignore[override]
+            return "x", "stop", None
 
     done = run("--url", serve(Short()), "--quick", "--only", "frames", "--json", tmp_path / "a.json")
     assert done.exit_code == 1

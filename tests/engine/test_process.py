@@ -434,7 +434,7 @@ def test_the_engine_process_knows_no_server() -> None:
     code = "import sys, saccade.engine.process, saccade.engine.build; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("saccade.")}
-    assert rooms == {"engine", "cache", "model", "kernels", "types", "errors"}
+    assert rooms == {"engine", "cache", "model", "kernels", "types", "errors", "logs"}
 
 
 def test_a_gateway_needs_no_torch() -> None:

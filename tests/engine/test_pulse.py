@@ -35,7 +35,7 @@ def words() -> memoryview:
 
 
 def plan(rows: int, encodes: tuple[EncodeSlice, ...] = ()) -> StepPlan:
-    empty: dict[str, Any] = dict.fromkeys(("left", "admitted", "moves", "cancelled", "rows", "asks"), ())
+    empty: dict[str, Any] = dict.fromkeys(("left", "admitted", "moves", "cancelled", "rows"), ())
     return StepPlan(step=1, num_decodes=0, num_rows=rows, encodes=encodes, **empty)
 
 

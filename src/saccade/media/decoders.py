@@ -152,7 +152,8 @@ class _Decoder:
             os.close(memory)
         names = ("max_file_bytes", "max_image_pixels", "max_frames", "max_video_frames", "max_video_pixels")
         told = {"limits": {name: getattr(limits, name) for name in names}, "sampling": asdict(sampling)}
-        self.pipe.send_bytes(json.dumps(told).encode())
+        with suppress(OSError):  # it may have ended already, which `wait_until_ready` tells
+            self.pipe.send_bytes(json.dumps(told).encode())
         self.was_ready = False
         self.end: Reason | None = None
         """Why it cannot take another file."""
