@@ -6,6 +6,7 @@ import json
 import logging
 import logging.config
 import sys
+import time
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
@@ -73,6 +74,9 @@ def test_each_request_is_told_once_and_nothing_that_was_said(serve: Callable[...
         path = "/v1/chat/completions"
         assert client.post(path, json=body(CANARY)).status_code == 200
         assert "error" not in client.post(path, json=body(CANARY, stream=True)).text
+        patience = time.monotonic() + 10
+        while len(records(lines)) < 2 and time.monotonic() < patience:  # a stream is told when its connection is done
+            time.sleep(0.01)
         assert client.post(path, json=body(CANARY, temperature=9)).status_code == 400
         assert client.post(path, json=body("break")).status_code == 500
         assert client.post(path, json=body(f"crash {CANARY}")).status_code == 500
