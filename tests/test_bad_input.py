@@ -260,7 +260,7 @@ _SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors
         ("unfinished config", "config.json is not valid JSON."),
         ("other family", "model_type is 'llama'; only qwen3_vl and qwen3_vl_moe are supported."),
         ("other shape", "config.json wants [1536, 256]."),
-        ("no tokenizer", "tokenizer.json is "),
+        ("no tokenizer", "tokenizer.json is absent."),
         ("broken tokenizer", "tokenizer.json cannot be read: "),
         ("no preprocessor", "has no preprocessor_config.json"),
     ],
