@@ -182,7 +182,10 @@ def test_a_body_of_unknown_length_is_refused_too(front: Front) -> None:
         answer = http.post("/v1/chat/completions", content=pieces(), headers={"content-type": "application/json"})
         assert answer.status_code == 413
         assert answer.json()["error"]["code"] == "request_too_large"
+        assert "close" in answer.headers["connection"], "nginx ends the connection, so it must say so"
         assert http.get("/v1/models").status_code == 200
+        assert http.head("/v1/media/" + "0" * 64).status_code == 404
+        assert "close" not in http.get("/v1/models").headers["connection"]
 
 
 def test_a_picture_passes(front: Front) -> None:
