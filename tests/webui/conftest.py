@@ -53,8 +53,9 @@ def server_pid(_served: tuple[str, int]) -> int:
     return _served[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Any) -> Iterator[Any]:
+    """One for each file: while the driver lives, its event loop counts as running, and no other test could have one."""
     with playwright.sync_playwright() as driver:
         # The sandbox of the browser does not work for root.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
