@@ -13,8 +13,8 @@ import pytest
 
 from saccade.backends.base import Echo
 from saccade.server.guard import Access
+from saccade.server.joined import joined
 from saccade.server.keys import load_keys
-from saccade.server.page import LATER
 
 ROOT = Path(__file__).resolve().parents[2] / "src" / "saccade" / "webui"
 MOST = 150_000
@@ -35,14 +35,15 @@ def test_everything_that_the_page_names_is_there_and_small(page: Any) -> None:
     assert index.status_code == 200
     loaded = len(gzip.compress(index.content))
     parts = set(_parts(index.text))
-    assert {part.partition("/")[2].partition("/")[2] for part in parts} >= {"app.js", "style.css", "vendor/marked.js"}
+    assert {part.split("/", 2)[2] for part in parts} == {"page.js", "page.css", "style.css", "icon.svg"}
     for part in parts:
         with httpx.stream("GET", f"{page.url}/{part}") as response:
             raw = b"".join(response.iter_raw())
         assert response.status_code == 200, part
         assert response.headers["content-encoding"] == "gzip"
         assert "immutable" in response.headers["cache-control"]
-        assert gzip.decompress(raw) == (ROOT / part.split("/", 2)[2]).read_bytes()
+        file = ROOT / part.split("/", 2)[2]
+        assert file.name == "page.js" or gzip.decompress(raw) == file.read_bytes()
         loaded += len(raw)
     assert loaded <= MOST
 
@@ -52,7 +53,40 @@ def test_modules_import_only_what_is_served() -> None:
         named = re.findall(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""", path.read_text())
         for name in named:
             assert (path.parent / name).is_file(), f"{path.name}: {name}"
-    assert all((ROOT / name).is_file() for name in LATER)
+
+
+def test_modules_are_joined_in_their_order() -> None:
+    modules = {
+        "a.js": 'import { b, c as d } from "./of/b.js";\nimport "./side.js";\nexport const a = b + d;\n',
+        "of/b.js": 'import { e } from "../e.js";\nexport function b() {}\nexport async function* c() {}\n',
+        "e.js": 'export {\n  x, y as e,\n} from "./side.js";\nconst own = 1;\n',
+        "side.js": "var p,q;export{p as x,q as y};\n",
+        "never.js": "export class Never {}",
+    }
+    text = joined(modules, "a.js")
+    assert re.findall(r"^m\['(.*?)'\]", text, re.MULTILINE) == ["side.js", "e.js", "of/b.js", "a.js"]
+    for line in (
+        "const { b, c: d } = m['of/b.js'];",
+        "return { x: p, y: q };",
+        "return { x: m['side.js'].x, e: m['side.js'].y };",
+        "return { b, c };",
+        "return { a };",
+    ):
+        assert line in text
+    assert not re.search("^(import|export)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('import { a } from "./a.js";', "imports itself"),
+        ("export default 1;", "export default 1"),
+        ('import * as x from "./b.js";', "import *"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        joined({"a.js": text}, "a.js")
 
 
 def test_nothing_names_another_host() -> None:

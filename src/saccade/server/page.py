@@ -1,9 +1,9 @@
 """The page at `/` and its files below `/ui`: read from the package, compressed once, held by browsers for good; knows
 nothing of what they do.
 
-    /                    names every file below a version, the digest of all of them
-    /ui/<version>/app.js never changes, so a browser asks for it once
-    /ui/latest/app.js    the same for pages of others, asked about each time
+    /                      names the files below a version, the digest of all of them
+    /ui/<version>/page.js  every module that the page opens with, in one; never changes, so a browser asks for it once
+    /ui/latest/app.js      the modules one by one for pages of others, asked about each time
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from importlib.resources.abc import Traversable
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+
+from saccade.server.joined import joined
 
 POLICY = "; ".join((
     "default-src 'none'",
@@ -43,8 +45,7 @@ TYPES = {
     "png": "image/png",
 }
 INDEX = "index.html"
-LATER = ("vendor/katex.js", "worker.js")
-"""What the page loads when it is needed, not when it opens."""
+ALL_MODULES = "page.js"
 BORROWED = {"receipt.png": "demo/examples/receipt.png"}
 """Files of other rooms that the page shows, by the name it knows them by."""
 FOR_GOOD = "public, max-age=31536000, immutable"
@@ -73,8 +74,10 @@ def page_routes() -> APIRouter:
     package = files("saccade")
     all_files = _read(package / "webui")
     all_files |= {name: File(name, (package / path).read_bytes()) for name, path in BORROWED.items()}
-    index = File(INDEX, _index(all_files).encode())
+    modules = {name: file.content.decode() for name, file in all_files.items() if name.endswith(".js")}
+    all_files[ALL_MODULES] = File(ALL_MODULES, joined(modules, "app.js").encode())
     version = _version(all_files)
+    index = File(INDEX, all_files[INDEX].content.replace(b"{base}", f"ui/{version}".encode()))
     router = APIRouter()
 
     @router.api_route("/", methods=["GET", "HEAD"])
@@ -104,15 +107,6 @@ def _read(directory: Traversable, prefix: str = "") -> dict[str, File]:
 
 def _version(all_files: dict[str, File]) -> str:
     return sha256("".join(name + file.etag for name, file in all_files.items()).encode()).hexdigest()[:16]
-
-
-def _index(all_files: dict[str, File]) -> str:
-    """The page, with the address of its files, and every module named so that all of them come at once."""
-    base = f"ui/{_version(all_files)}"
-    modules = [name for name in all_files if name.endswith(".js") and name not in LATER]
-    preload = "\n".join(f'  <link rel="modulepreload" href="{base}/{name}">' for name in modules)
-    text = all_files[INDEX].content.decode()
-    return text.replace("<!-- modules -->", preload.strip()).replace("{base}", base)
 
 
 def _answer(http: Request, file: File, cache: str) -> Response:
