@@ -78,6 +78,7 @@ HOMES = {
     "jinja2": ("text.template",),
     "PIL": ("media.stills", "demo.world", "bench.pictures"),
     "av": ("media.video", "doctor.machine"),
+    "pypdfium2": ("media.documents",),
     "simplejpeg": ("media.stills",),
     "llguidance": ("engine.grammar",),
     "blake3": ("media",),

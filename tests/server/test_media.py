@@ -40,5 +40,20 @@ def test_what_is_wrong_is_named(echo: Any) -> None:
     assert httpx.get(url).status_code == 405
 
 
+def test_pages_are_of_files_that_are_there(echo: Any) -> None:
+    """Those of real files are in tests/webui."""
+    for path in (
+        f"{DIGEST}/pages/0",
+        f"{DIGEST}/pages/x",
+        f"{DIGEST}/pages/-1",
+        "x/pages/1",
+        f"{DIGEST}/pages/12345678",
+    ):
+        answer = httpx.get(f"{echo.url}/v1/media/{path}")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404, "number")
+    answer = httpx.get(f"{echo.url}/v1/media/{DIGEST}/pages/1")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_media")
+
+
 def test_the_limit_holds_while_reading(echo: Any) -> None:
     assert httpx.post(f"{echo.url}/v1/media", content=b"x" * (64 * 2**20 + 1)).status_code == 413

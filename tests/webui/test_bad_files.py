@@ -18,7 +18,6 @@ FILES = [
     ("broken.png", "image/png", RECEIPT.read_bytes()[:900], "cannot be read as a picture", "无法作为图片读取"),
     ("photo.heic", "image/heic", b"\0\0\0\x18ftypheic" + b"\0" * 64, "cannot read HEIC", "HEIC"),
     ("notes.txt", "text/plain", b"hello", "neither a picture nor a video", "既不是图片也不是视频"),
-    ("paper.pdf", "application/pdf", b"%PDF-1.7", "is a PDF", "PDF"),
 ]
 
 
@@ -33,6 +32,21 @@ def test_files_that_cannot_be_used(visit: Callable[..., Any], locale: str) -> No
         assert person.session("s.draft.items.length") == 0
     assert person.page.locator(QUESTION).input_value() == "my question"
     assert not [path for _, path, _ in person.sent if "media" in path]
+
+
+@pytest.mark.parametrize("locale", ["en-US", pytest.param("zh-CN", marks=pytest.mark.ui_long)])
+def test_a_pdf_that_cannot_be_read(visit: Callable[..., Any], locale: str) -> None:
+    person = visit(locale=locale)
+    english = locale == "en-US"
+    person.page.locator(QUESTION).fill("my question")
+    person.paste(b"%PDF-1.7", "paper.pdf", "application/pdf", wait=False)
+    notice = person.page.locator(".notice.error").last
+    notice.get_by_text("cannot use paper.pdf" if english else "服务器无法使用 paper.pdf").wait_for()
+    person.session("s.server.model.media.pdf = 0")  # as without the extra
+    person.paste(b"%PDF-1.7", "paper.pdf", "application/pdf", wait=False)
+    notice.get_by_text("this server cannot read those" if english else "此服务器无法读取").wait_for()
+    assert person.session("s.draft.items.length") == 0
+    assert person.page.locator(QUESTION).input_value() == "my question"
 
 
 def test_a_file_of_200_megabytes(visit: Callable[..., Any]) -> None:

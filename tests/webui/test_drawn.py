@@ -256,6 +256,21 @@ def test_receipts_add_up_or_not(visit: Callable[..., Any]) -> None:
     assert person.page.locator(QUESTION).count() == 1
 
 
+def test_a_pdf_becomes_pictures_of_its_pages(visit: Callable[..., Any], shots: Callable[..., None]) -> None:
+    pytest.importorskip("pypdfium2", reason="the extra pdf is not installed")
+    pages = [Image.open(RECEIPT).convert("RGB"), Image.new("RGB", (320, 200), "white")]
+    out = io.BytesIO()
+    pages[0].save(out, "PDF", save_all=True, append_images=pages[1:], resolution=144)
+    person = visit()
+    person.paste(out.getvalue(), "paper.pdf", "application/pdf", wait=False)
+    person.until("s.draft.items.length === 2 && s.draft.items.every((item) => item.record?.state === 'held')")
+    names = person.session("s.draft.items.map((item) => item.record.name)")
+    assert names == ["paper-1.png", "paper-2.png"]
+    shots(person.page, "pdf")
+    person.page.get_by_role("button", name="Remove paper-2.png").click()
+    assert "21.36" in person.ask("What is the total?").inner_text()
+
+
 def _clip(codec: str, container: str) -> tuple[bytes, Turn, float]:
     """A clip of the synthetic world at two frames a second, as a file, with a question about when something happens."""
     for index in range(100):

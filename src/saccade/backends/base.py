@@ -60,6 +60,11 @@ class Backend(Protocol):
         nobody waits for a first token. Raises MediaError."""
         ...
 
+    async def page(self, digest: str, number: int, salt: bytes) -> bytes:
+        """A page, from 1, of a PDF file that is kept, as a PNG file. Raises MediaError, also for one that is not
+        there."""
+        ...
+
     def keeps(self, digest: str, salt: bytes) -> bool:
         """Whether such a file is still there; it counts as used."""
         ...
@@ -161,6 +166,9 @@ class Echo:
         digest = sha256(media.data).hexdigest()
         self._kept.add((digest, salt))
         return KeptMedia(digest, media.kind, len(media.data), (0, 0), 0)
+
+    async def page(self, digest: str, number: int, salt: bytes) -> bytes:
+        raise MediaError("No PDF files are kept here.", param="digest")
 
     def keeps(self, digest: str, salt: bytes) -> bool:
         return (digest, salt) in self._kept

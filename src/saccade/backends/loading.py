@@ -61,6 +61,9 @@ class Loading:
     async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
         return await self._answering().keep(media, salt)
 
+    async def page(self, digest: str, number: int, salt: bytes) -> bytes:
+        return await self._answering().page(digest, number, salt)
+
     def keeps(self, digest: str, salt: bytes) -> bool:
         return self._backend is not None and self._backend.keeps(digest, salt)
 

@@ -11,7 +11,6 @@ the model. Timings are taken where the work is done.
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import os
 import threading
@@ -26,7 +25,7 @@ from typing import Literal
 from saccade.backends.ahead import Ahead
 from saccade.backends.constraints import Constraints, vocabulary
 from saccade.backends.generation import GenerationDefaults, check_ids
-from saccade.backends.pictures import Pictures
+from saccade.backends.pictures import WHITE, Pictures
 from saccade.backends.profile import recorded
 from saccade.backends.reply import Reply
 from saccade.backends.times import looked, whole
@@ -60,11 +59,6 @@ from saccade.types import (
     Usage,
 )
 
-WHITE = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAQAAAAEAAQAAAAB0CZXLAAAAM0lEQVR42u3KoQEAAAwCIP9/Wk9YXYBMeoggCIIgCIIgCIIgCIIgCIIgCIIgCIIgCMLvMPPS"
-    "4dI8z/G7AAAAAElFTkSuQmCC"
-)
-"""A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
 LONG = 16
 """Characters for each token of the context from which on a text is looked at before all of it is encoded."""
 MAX_BEHIND = 1024
@@ -264,8 +258,12 @@ class Native:
     async def keep(self, media: MediaRef, salt: bytes) -> KeptMedia:
         self._check_alive()
         kept, picture = await self._pictures.keep(media, salt)
-        self._ahead.add(picture, salt)
+        if picture:
+            self._ahead.add(picture, salt)
         return kept
+
+    async def page(self, digest: str, number: int, salt: bytes) -> bytes:
+        return await self._pictures.page(digest, number, salt)
 
     def keeps(self, digest: str, salt: bytes) -> bool:
         return self._pictures.keeps(digest, salt)

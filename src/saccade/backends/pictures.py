@@ -4,6 +4,7 @@ engine."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +14,20 @@ from dataclasses import astuple, replace
 
 from saccade.errors import MediaError
 from saccade.media.decoders import Decoders
+from saccade.media.documents import can_read, missing
 from saccade.media.fetch import Fetcher
-from saccade.media.frames import decode, kind_of
+from saccade.media.frames import DOCUMENT, decode, kind_of, sniff
 from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import FACTOR, Plans, prepare
 from saccade.media.recent import RecentPictures
+from saccade.media.stills import as_png
 from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, MediaStats, Picture, StageTimes, UInt8Array
+
+WHITE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAQAAAAEAAQAAAAB0CZXLAAAAM0lEQVR42u3KoQEAAAwCIP9/Wk9YXYBMeoggCIIgCIIgCIIgCIIgCIIgCIIgCIIgCMLvMPPS"
+    "4dI8z/G7AAAAAElFTkSuQmCC"
+)
+"""A PNG of 256 x 256 pixels, which the processors of released checkpoints leave as it is."""
 
 
 class Pictures:
@@ -51,6 +60,7 @@ class Pictures:
             "max_file_bytes": int(self._limits.max_file_bytes),
             "max_image_pixels": self._limits.max_image_pixels,
             "max_store_bytes": int(self._limits.max_store_bytes),
+            "pdf": int(can_read()),
         }
 
     async def bring(self, refs: Iterable[MediaRef]) -> list[MediaRef]:
@@ -94,21 +104,47 @@ class Pictures:
         )
         return picture, times
 
-    async def keep(self, ref: MediaRef, salt: bytes) -> tuple[KeptMedia, Picture]:
-        """A file for later, and what it becomes."""
+    async def keep(self, ref: MediaRef, salt: bytes) -> tuple[KeptMedia, Picture | None]:
+        """A file for later, and what it becomes; a document becomes pictures only page by page."""
         run = asyncio.get_running_loop().run_in_executor
         (ref,) = await self.bring([ref])
         blob = await run(self._stills, self._fetcher.fetch, ref, salt)
         if blob.parts:
             raise MediaError("A list of frames has no id; send them one by one.", param=ref.param)
+        if sniff(blob.data) == DOCUMENT:
+            size, num_pages, _ = await run(self._stills, self._draw, blob, self._page_ref(ref.param, 1))
+            digest = await run(self._stills, self._put, blob, ref, salt)
+            return KeptMedia(digest, "pdf", len(blob.data), size, 0, num_pages), None
         ref = MediaRef(kind_of(blob.data), ref.param, data=blob.data)
         picture, _ = await run(self.pool(ref), self.look, ref, salt, lambda: True)
-        digest = await run(self._stills, self._fetcher.store.put, blob.data, salt)
+        digest = await run(self._stills, self._put, blob, ref, salt)
+        return KeptMedia(digest, ref.kind, len(blob.data), picture.original_size, picture.num_tokens), picture
+
+    async def page(self, digest: str, number: int, salt: bytes) -> bytes:
+        """One page of a document that is kept, as PNG. MediaError also for one that is not there."""
+        run = asyncio.get_running_loop().run_in_executor
+        blob = await run(self._stills, self._fetcher.fetch, MediaRef("image", "digest", f"media:{digest}"), salt)
+        _, _, png = await run(self._stills, self._draw, blob, self._page_ref("number", number))
+        return png
+
+    def _page_ref(self, param: str, number: int) -> MediaRef:
+        """As large as a picture that the checkpoint was made for."""
+        return MediaRef("image", param, data=b"", max_pixels=self._plans.image.max_pixels, page=number)
+
+    def _draw(self, blob: Blob, ref: MediaRef) -> tuple[tuple[int, int], int, bytes]:
+        """(height, width) of a page, how many there are, and the page as PNG."""
+        if not can_read():
+            raise missing(ref)
+        with self._decoded(blob, ref, lambda: True) as frames:
+            (pixels,) = (as_png(frame) for frame in frames.pixels)
+        return frames.size, frames.num_pages, pixels
+
+    def _put(self, blob: Blob, ref: MediaRef, salt: bytes) -> str:
+        digest = self._fetcher.store.put(blob.data, salt)
         if digest is None:
             limit = f"{self._limits.max_store_bytes:,} bytes (--media-store-memory)"
             raise MediaError(f"The file has more bytes than can be kept, {limit}.", param=ref.param)
-        kept = KeptMedia(digest, ref.kind, len(blob.data), picture.original_size, picture.num_tokens)
-        return kept, picture
+        return digest
 
     def keeps(self, digest: str, salt: bytes) -> bool:
         """Whether a file for later is still there."""

@@ -199,24 +199,25 @@ class _Job:
         job = {
             "job": self._decoder.num_jobs,
             "kind": ref.kind,
-            "fps": ref.fps,
-            "num_frames": ref.num_frames,
+            "wishes": {name: getattr(ref, name) for name in ("fps", "num_frames", "page", "max_pixels")},
             "lengths": [len(part) for part in parts],
             "is_list": bool(blob.parts),
         }
         self._pipe.send_bytes(json.dumps(job).encode())
         facts = self._hear()
         height, width = map(int, facts["size"])
-        indices, fps = tuple(map(int, facts["indices"])), float(facts["fps"])
+        indices, fps, pages = tuple(map(int, facts["indices"])), float(facts["fps"]), int(facts["pages"])
         most = 1 if ref.kind == "image" else self._limits.max_frames
         if not (0 < height * width <= self._limits.max_image_pixels and min(height, width) > 0):
             raise ValueError("no possible size")
         if not 0 < len(indices) <= most or not 0 <= fps < 1e9 or (fps == 0) != (ref.kind == "image"):
             raise ValueError("no possible number of frames")
+        if (pages > 0) != (ref.page is not None):
+            raise ValueError("no possible number of pages")
         self._left = len(indices)
         self._bytes = start + min(SLOTS, len(indices)) * height * width * 3
         pixels = self._frames(height, width, len(indices))
-        return Frames(ref.kind, pixels, (height, width), indices, fps, blob.digest, ref.param)
+        return Frames(ref.kind, pixels, (height, width), indices, fps, blob.digest, ref.param, pages)
 
     def finish(self) -> None:
         """The decoder is to be ready for the next file; one with much left to say is not."""

@@ -1,5 +1,5 @@
 """Blob -> Frames: the bytes of one file, or of a list of pictures, come in, upright RGB pixels go out, with the numbers
-of video frames; it knows no resize and no model. The decoders are in stills.py and video.py.
+of video frames; it knows no resize and no model. The decoders are in stills.py, video.py and documents.py.
 
 What a file is, is read from its first bytes, never from a name.
 """
@@ -14,6 +14,7 @@ from itertools import chain
 import numpy as np
 
 from saccade.errors import MediaError
+from saccade.media.documents import decode_page
 from saccade.media.limits import MediaLimits
 from saccade.media.stills import PICTURES, decode_still
 from saccade.media.video import VIDEOS, Video
@@ -55,6 +56,8 @@ def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = 
     """
     if blob.parts:
         return _decode_list(blob, ref, limits, sampling)
+    if ref.page is not None:
+        return _decode_page(blob, ref, limits)
     if ref.kind == "image":
         pixels = decode_still(_format(blob.data, ref), blob.data, ref, limits)
         return Frames("image", (pixels,), pixels.shape[:2], (0,), 0.0, blob.digest, ref.param)
@@ -63,6 +66,13 @@ def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = 
     frames = video.frames(indices)
     first = next(frames)  # shows that it can be decoded, and its size once upright
     return Frames("video", chain((first,), frames), first.shape[:2], indices, video.fps, blob.digest, ref.param)
+
+
+def _decode_page(blob: Blob, ref: MediaRef, limits: MediaLimits) -> Frames:
+    if (name := sniff(blob.data)) != DOCUMENT:
+        raise MediaError(f"The file is {name or 'of no known format'}, and only a PDF has pages.", param=ref.param)
+    pixels, count = decode_page(blob.data, ref, limits)
+    return Frames("image", (pixels,), pixels.shape[:2], (0,), 0.0, blob.digest, ref.param, count)
 
 
 def _decode_list(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling) -> Frames:
@@ -99,11 +109,12 @@ def _format(data: bytes, ref: MediaRef) -> str:
     if name in table:
         return name
     other = "video" if name in VIDEOS else "picture" if name in PICTURES else None
+    hint = f"Send it as a {other}." if other else "Send its pages as pictures." if name == DOCUMENT else None
     raise MediaError(
         f"The {'picture' if ref.kind == 'image' else 'video'} is {name or 'of no known format'}; supported are "
         f"{', '.join(table)}.",
         param=ref.param,
-        hint=f"Send it as a {other}." if other else None,
+        hint=hint,
     )
 
 
@@ -128,6 +139,8 @@ def sniff(data: bytes) -> str:
     return ""
 
 
+DOCUMENT = "PDF"
+"""The one format that has pages, each of which is a picture."""
 _MAGIC = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -144,7 +157,7 @@ _MAGIC = (
     (4, b"mdat", "MP4"),
     (4, b"wide", "MP4"),
     (4, b"free", "MP4"),
-    (0, b"%PDF-", "PDF"),
+    (0, b"%PDF-", DOCUMENT),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
 )

@@ -77,6 +77,13 @@ def _to_rgb(image: Image.Image) -> UInt8Array:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+def as_png(pixels: UInt8Array) -> bytes:
+    """[H, W, 3] as a file; quickly, since pages of documents are small at any level."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=3)
+    return file.getvalue()
+
+
 def on_white(pixels: npt.NDArray[Any]) -> UInt8Array:
     """[H, W, 4] RGBA -> [H, W, 3] over white."""
     return _on_white(Image.fromarray(pixels))

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from saccade.errors import MediaError
+from saccade.media import documents, video
 from saccade.media.frames import Sampling, decode
 from saccade.media.limits import MediaLimits
-from saccade.media.video import load
 from saccade.types import Blob, MediaRef
 
 ACK = b"+"
@@ -57,11 +57,11 @@ def _answer(connection: Connection, shared: mmap.mmap, job: dict[str, Any], limi
         connection.send_bytes(json.dumps({"job": job["job"]} | facts).encode())
 
     try:
-        ref = MediaRef(job["kind"], "", fps=job["fps"], num_frames=job["num_frames"])
+        ref = MediaRef(job["kind"], "", **job["wishes"])
         parts = tuple(_cut(shared, job["lengths"]))
         blob = Blob(b"", "", parts) if job["is_list"] else Blob(parts[0], "")
         frames = decode(blob, ref, limits, s)
-        tell(size=frames.size, indices=frames.indices, fps=frames.fps)
+        tell(size=frames.size, indices=frames.indices, fps=frames.fps, pages=frames.num_pages)
         pixels = np.frombuffer(shared, np.uint8)
         length = frames.size[0] * frames.size[1] * 3
         for number, frame in enumerate(frames.pixels):
@@ -97,6 +97,7 @@ def _give_up(max_memory: int) -> None:
 
 
 if __name__ == "__main__":
-    load()  # before memory is limited
+    video.load()  # before memory is limited
+    documents.load()
     os.setsid()  # Ctrl-C is for the gateway
     main(*map(int, sys.argv[1:]))

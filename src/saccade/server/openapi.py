@@ -87,6 +87,7 @@ def document(model: str) -> Schema:
         paths[f"/v1/chat/completions/{{id}}/{path}"] = {kind: _kept(path)}
     paths["/v1/media"] = {"post": _media()}
     paths["/v1/media/{digest}"] = {"head": _held()}
+    paths["/v1/media/{digest}/pages/{number}"] = {"get": _page()}
     told = {"text/plain": {"schema": {"type": "string"}}}
     paths["/metrics"] = {"get": {**_get("/metrics", "Alive", "What Prometheus reads")}}
     paths["/metrics"]["get"]["responses"]["200"]["content"] = told
@@ -150,6 +151,14 @@ def _held() -> Schema:
     refused = {str(status): {"description": why} for status, why in ERRORS.items()}
     responses = {"200": {"description": "It is there."}, **refused}
     return {"summary": "Whether such a file is still there", "parameters": [digest], "responses": responses}
+
+
+def _page() -> Schema:
+    digest = {"name": "digest", "in": "path", "required": True, "schema": {"type": "string"}}
+    number = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    answered: Schema = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+    summary = "A page of a PDF file that was sent ahead, as a picture"
+    return {"summary": summary, "parameters": [digest, number], "responses": _responses("", answered)}
 
 
 def _responses(path: str, answered: Schema) -> Schema:

@@ -171,7 +171,7 @@ SCHEMAS: dict[str, Schema] = {
     "Media": _object(
         id={"type": "string", "pattern": "^media:[0-9a-f]{64}$"},
         object=_one_of("media"),
-        kind=_one_of("image", "video"),
+        kind=_one_of("image", "video", "pdf"),
         bytes=COUNT,
         width=COUNT,
         height=COUNT,

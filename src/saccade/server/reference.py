@@ -67,6 +67,7 @@ The server speaks the chat completions dialect of OpenAI's interface; its Python
 | `GET /openapi.json` | All of this as an OpenAPI 3.1 document |
 | `POST /v1/media` | A picture or video is sent ahead, and named by its id later; see below |
 | `HEAD /v1/media/{{digest}}` | 200 when such a file is still there, else 404 |
+| `GET /v1/media/{{digest}}/pages/{{number}}` | A page of a PDF file that was sent ahead, as a PNG file |
 | `GET /v1/models`, `/v1/models/{{model}}` | The one model, its `max_model_len` (tokens), the limits of pictures |
 | `GET /` | The page for people, if not `--no-ui` |
 | `GET /metrics` | Counters and histograms for Prometheus; see below |
@@ -289,6 +290,13 @@ waits for a first token, so that a question about it costs little more than one 
 the file in hex: who has computed it can ask with `HEAD /v1/media/{{digest}}` before sending anything. Files are kept
 for an hour since they were last named, up to `--media-store-memory`, and for the holder of the same key alone. An id
 whose file is gone is answered with 400 and the code `media_not_found`: send the bytes again.
+
+The model sees pictures, so a PDF file (with the extra `saccade[pdf]`) becomes pictures of its pages: send it in the
+same way, which tells `"kind": "pdf"` and its number of `pages`, get each page, counted from 1, from
+`GET /v1/media/{{digest}}/pages/{{number}}`, and send those that the question is about. A page has 144 dots to the inch,
+or fewer where that would be more than the checkpoint's pixels. The limits of pictures hold: bytes, pixels, seconds and
+memory of the decoder. Parts of the types `file`, `input_file` and `document` are refused: which pages are sent, and so
+what it costs, is the caller's choice.
 
 ## Counting tokens
 

@@ -52,6 +52,8 @@ class MediaRef:
     fps: float | None = None
     num_frames: int | None = None
     """Video sampling asked for by the caller; exclusive. None: the checkpoint's default (2 frames per second)."""
+    page: int | None = None
+    """Of a document, from 1; None for what is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Frames:
     """Of the file the frames came from."""
     param: str | None = None
     """The request field they came from, for error messages."""
+    num_pages: int = 0
+    """Of the document that the picture is a page of; 0 for what is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,14 @@ class KeptMedia:
 
     digest: str
     """SHA-256 of the file, in hex."""
-    kind: MediaKind
+    kind: MediaKind | Literal["pdf"]
     num_bytes: int
     size: tuple[int, int]
-    """(height, width) as it came, upright."""
+    """(height, width) as it came, upright; of the first page of a document."""
     num_tokens: int
-    """In the prompt, unless a request asks for another size."""
+    """In the prompt, unless a request asks for another size; 0 for a document, which is asked about page by page."""
+    num_pages: int = 0
+    """Of a document."""
 
 
 # --- conversation ----------------------------------------------------------------------------------------------------

@@ -88,6 +88,11 @@ export class Api {
     return response.json();
   }
 
+  /** A page of a PDF file that the server has, as a picture. */
+  async page(id, number) {
+    return (await this.ask(`/v1/media/${id}/pages/${number}`)).blob();
+  }
+
   /** Opens a stream. Returns {id, events, bytes}: the server's id of the request, the events, and what was sent. */
   async chat(body, signal) {
     const text = JSON.stringify(body);

@@ -46,7 +46,7 @@ export function Composer({ session, area }) {
       <textarea ref=${area} rows="1" aria-label=${t("ask")} placeholder=${t(draft.items.length ? "ask_text" : "ask")}
         value=${draft.text} onInput=${(event) => session.setText(event.target.value)} onKeyDown=${onKeyDown}></textarea>
       <div class="under">
-        <input ref=${pick} type="file" hidden multiple accept="image/*,video/*,.heic,.heif,.mkv"
+        <input ref=${pick} type="file" hidden multiple accept="image/*,video/*,.heic,.heif,.mkv,.pdf"
           onChange=${(event) => { session.attach(event.target.files); event.target.value = ""; }} />
         <${IconButton} icon="clip" name=${t("attach")} onClick=${() => pick.current.click()} />
         <${IconButton} icon="camera" name=${t("camera")} onClick=${() => open("camera")} />

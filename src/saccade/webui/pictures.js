@@ -25,7 +25,6 @@ export const isVideo = (file) => VIDEO.test(file.type) || VIDEO_NAME.test(file.n
  * Raises FileError. */
 export async function prepare(file, { media, original = false }) {
   if (!file.size) throw new FileError("file_empty", { name: file.name });
-  if (file.type === "application/pdf") throw new FileError("file_pdf", { name: file.name });
   if (isVideo(file)) return video(file, media);
   if (file.type && !file.type.startsWith("image/")) throw new FileError("file_kind", { name: file.name });
   if (file.size > 500 * 2 ** 20 || (original && media && file.size > media.max_file_bytes)) {

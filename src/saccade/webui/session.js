@@ -3,6 +3,7 @@ import { ApiError } from "./api.js";
 import { openDb } from "./db.js";
 import { Live } from "./live.js";
 import { budgeted } from "./plan.js";
+import { eachPage, isPdf } from "./pages.js";
 import { FileError, prepare } from "./pictures.js";
 import { DEFAULTS, readSettings, writeSettings } from "./settings.js";
 import { taskOf } from "./tasks.js";
@@ -133,11 +134,32 @@ export class Session extends EventTarget {
     const all = [...files]; // the list of an input is emptied before we are done
     await this.modelKnown();
     await Promise.all(all.map(async (file) => {
-      const item = { key: `${Date.now()}-${Math.random()}`, file, preparing: true };
+      const item = this.newItem(file);
       this.setItems([...this.draft.items, item]);
-      item.ready = this.prepareItem(item, original);
+      item.ready = isPdf(file) ? this.preparePages(item, original) : this.prepareItem(item, original);
       await item.ready;
     }));
+  }
+
+  newItem(file) {
+    return { key: `${Date.now()}-${Math.random()}`, file, preparing: true };
+  }
+
+  /** The pages of a document stand before it while they come, and in its place when all are there. */
+  async preparePages(item, original) {
+    const without = () => this.draft.items.filter((one) => one !== item);
+    try {
+      await eachPage(this, item.file, async (file) => {
+        if (!this.draft.items.includes(item)) throw new FileError("removed"); // by the person, who wants no more of it
+        const page = this.newItem(file);
+        this.setItems(this.draft.items.flatMap((one) => (one === item ? [page, item] : [one])));
+        await this.prepareItem(page, original);
+      });
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      if (error.reason !== "removed") this.notice(error.reason, error.values);
+    }
+    this.setItems(without());
   }
 
   async prepareItem(item, original) {
