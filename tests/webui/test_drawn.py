@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from person import QUESTION, RECEIPT, png
 from PIL import Image
@@ -64,8 +65,16 @@ def test_where_a_button_is(visit: Callable[..., Any], shots: Callable[..., None]
     mark = answer.locator(".mark").first
     mark.hover()
     assert "lit" in (answer.locator(".shape.box").first.get_attribute("class") or "")
+    spot = answer.locator(".markdown .spot").first
+    assert "lit" in (spot.get_attribute("class") or "")
     answer.locator(".shape.box").first.hover()
     assert "lit" in (mark.get_attribute("class") or "")
+    assert "lit" in (spot.get_attribute("class") or "")
+    person.page.locator(QUESTION).hover()
+    assert answer.locator(".lit").count() == 0
+    spot.hover()
+    assert "lit" in (answer.locator(".shape.box").first.get_attribute("class") or "")
+    assert answer.locator(".drawn header").inner_text().split("\n")[-1] == "1 mark"
     shots(person.page, "grounding")
 
 
@@ -116,6 +125,24 @@ FORMS = [
         [1, 2, 3, 4],
         "swipe",
     ),
+    (
+        '{"name": "computer_use", "arguments": {"action": "scroll", "coordinate": [9, 8], "pixels": -5}}',
+        "action",
+        [9, 8],
+        "scroll: -5",
+    ),
+    (
+        '{"name": "mobile_use", "arguments": {"action": "terminate", "status": "success"}}',
+        "act",
+        [],
+        "terminate: success",
+    ),
+    (
+        '{"name": "mobile_use", "arguments": {"action": "system_button", "button": "Back"}}',
+        "act",
+        [],
+        "system_button: Back",
+    ),
     ('{"time": 1.5, "bbox_2d": [40, 30, 20, 10], "label": "car"}', "box", [20, 10, 40, 30], "car"),
 ]
 
@@ -133,6 +160,46 @@ def test_every_form_of_a_mark(visit: Callable[..., Any]) -> None:
             text,
         )
         assert (mark["kind"], mark["at"], mark["label"]) == (kind, at, label)
+
+
+@pytest.mark.ui_long
+def test_every_task_is_one_that_the_server_takes(visit: Callable[..., Any]) -> None:
+    """Its prompts, its form, its budget and its system prompt; and a picture is made for the budget of the task."""
+    person = visit()
+    large = np.full((900, 1400, 3), 255, np.uint8)
+    large[100:200, 100:300] = (200, 30, 30)
+    person.session("s.set({ max_tokens: 8 })")
+    tasks = json.loads(
+        person.page.evaluate('async () => JSON.stringify((await import("/ui/latest/tasks.js")).TASKS)'),
+    )
+    for task in tasks:
+        for prompt in task["prompts"]:
+            person.page.get_by_role("button", name="New chat").last.click()
+            person.page.get_by_label("Tasks").select_option(task["id"])
+            person.paste(png(large))
+            person.ask(prompt)
+            told = person.last()
+            assert told["state"] == "done", (task["id"], told["error"])
+            assert told["usage"]["prompt_tokens_details"]["image_tokens"] > 100
+    seen = "s.draft.items[0].record.width * s.draft.items[0].record.height"
+    person.page.get_by_role("button", name="New chat").last.click()
+    person.session("s.server.model.media.max_pixels = 1200000")
+    person.paste(png(large))
+    whole = person.session(seen)
+    person.page.get_by_label("Tasks").select_option("describe")
+    person.until(f"!s.draft.items[0].preparing && {seen} < 1024 * 1024")
+    person.page.get_by_label("Tasks").select_option("document")
+    person.until(f"!s.draft.items[0].preparing && {seen} === {whole}")
+
+
+@pytest.mark.ui_long
+def test_a_receipt_has_its_form(visit: Callable[..., Any]) -> None:
+    person = visit()
+    person.page.get_by_label("Tasks").select_option("receipt")
+    person.paste(RECEIPT.read_bytes())
+    answer = person.ask("Give this receipt as JSON.")
+    assert list(json.loads(person.last()["text"]))[-1] == "total"
+    assert answer.locator(".verdict.ok").count() == 1
 
 
 def test_a_screenshot_as_html(visit: Callable[..., Any], shots: Callable[..., None]) -> None:

@@ -47,7 +47,7 @@ export class MarkReader {
   }
 
   push(mark, from, to) {
-    this.marks.push({ ...mark, from, to, key: this.marks.length });
+    this.marks.push({ ...mark, from, to, key: this.marks.length, sign: signOf(mark) });
   }
 
   /** Elements with data-bbox, comments with a box in Markdown, points as XML; whole ones only. */
@@ -78,6 +78,9 @@ export class MarkReader {
   }
 }
 
+/** What two marks have in common that say the same, whichever text they were found in. */
+const signOf = ({ kind, at, label }) => JSON.stringify([kind, at, label]);
+
 const isBox = (list) => Array.isArray(list) && list.length === 4 && list.every(Number.isFinite);
 const isPoint = (list) => Array.isArray(list) && list.length === 2 && list.every(Number.isFinite);
 const clamp = (x) => Math.min(SCALE, Math.max(0, x));
@@ -97,9 +100,10 @@ export function marksOf(found) {
   return [];
 }
 
-function actions({ action, coordinate, coordinate2, text, keys, button }) {
-  const what = text ?? (Array.isArray(keys) ? keys.join("+") : keys) ?? button;
-  const label = what ? `${action}: ${what}` : String(action);
+/** Of computer_use and mobile_use: where it acts, and with what: a text, keys, a button, pixels, seconds or how it ended. */
+function actions({ action, coordinate, coordinate2, text, keys, button, pixels, time, status }) {
+  const what = text ?? (Array.isArray(keys) ? keys.join("+") : keys) ?? button ?? pixels ?? time ?? status;
+  const label = what === undefined || what === "" ? String(action) : `${action}: ${what}`;
   if (isPoint(coordinate) && isPoint(coordinate2)) {
     return [{ kind: "arrow", at: [...coordinate, ...coordinate2].map(clamp), label }];
   }

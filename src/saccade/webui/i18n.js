@@ -14,12 +14,15 @@ export function setLanguage(chosen) {
 
 export const currentLanguage = () => language;
 
-/** The sentence of a key, with {names} filled in. */
+/** The sentence of a key, with {names} filled in, and of {name|one|other} the word that goes with its number. */
 export function t(key, values = {}) {
   const words = WORDS[key];
   if (!words) throw new Error(`no words for ${key}`);
   const text = words[language === "zh" ? 1 : 0];
-  return text.replace(/\{(\w+)\}/g, (_, name) => (name in values ? String(values[name]) : ""));
+  return text.replace(/\{(\w+)(?:\|(.*?)\|(.*?))?\}/g, (_, name, one, other) => {
+    if (other !== undefined) return String(values[name]) === "1" ? one : other;
+    return name in values ? String(values[name]) : "";
+  });
 }
 
 export const has = (key) => key in WORDS;

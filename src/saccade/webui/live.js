@@ -1,6 +1,7 @@
 // One answer under way: asked for, waited for, read, taken up again when the connection is lost.
 import { ApiError } from "./api.js";
 import { dataUrl } from "./pictures.js";
+import { budgeted } from "./plan.js";
 import { Painter } from "./stream.js";
 import { taskOf } from "./tasks.js";
 import { path } from "./tree.js";
@@ -212,8 +213,9 @@ export class Live extends EventTarget {
 
   async mediaPart(part, task) {
     const more = {};
+    const budget = budgeted(this.session.server.model?.media, task?.pixels)?.max_pixels;
     if (part.digest && part.how === "as is" && part.before && this.session.settings.original) more.detail = "original";
-    else if (task?.pixels) more.max_pixels = task.pixels;
+    else if (task?.pixels && part.kind !== "video" && !(part.width * part.height <= budget)) more.max_pixels = budget;
     if (part.url) return { type: "image_url", image_url: { url: part.url, ...more } };
     const record = await this.session.record(part.digest);
     if (!record) throw new ApiError(-1, { code: "picture_gone" });

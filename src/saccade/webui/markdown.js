@@ -3,6 +3,7 @@ import { html, useLayoutEffect, useRef } from "./html.js";
 import { t } from "./i18n.js";
 import { Marked } from "./vendor/marked.js";
 import "./vendor/purify.js";
+import { MarkReader } from "./boxes.js";
 import { copyText, csvOf, saveText } from "./export.js";
 
 const purify = globalThis.DOMPurify;
@@ -51,8 +52,9 @@ marked.use({
 /** What stands at the end and means something everywhere. */
 const REFERENCE = /^ {0,3}\[[^\]\n]+\]:/m;
 
-/** An answer as elements. `onTime` (seconds) is called for a time in the text that somebody clicks. */
-export function Markdown({ text, onTime }) {
+/** An answer as elements. `onTime` (seconds) is called for a time in the text that somebody clicks, `onMark` (the sign of
+ * a mark, or null) while somebody points at the words that say where something is; those of the sign `lit` are lit. */
+export function Markdown({ text, onTime, onMark, lit }) {
   const place = useRef(null);
   const shown = useRef([]);
   useLayoutEffect(() => {
@@ -64,11 +66,14 @@ export function Markdown({ text, onTime }) {
     for (const source of blocks.slice(same)) {
       const element = document.createElement("div");
       element.append(rendered(source));
-      finish(element, onTime);
+      finish(element, onTime, onMark);
       place.current.append(element);
       have.push({ source, element });
     }
   }, [text]);
+  useLayoutEffect(() => {
+    for (const spot of place.current.querySelectorAll(".spot")) spot.classList.toggle("lit", spot.signs.includes(lit));
+  }, [text, lit]);
   return html`<div class="markdown" ref=${place}></div>`;
 }
 
@@ -100,7 +105,8 @@ export function split(text) {
   return blocks;
 }
 
-function finish(root, onTime) {
+function finish(root, onTime, onMark) {
+  if (onMark) spots(root, onMark);
   for (const pre of root.querySelectorAll("pre")) codeBar(pre);
   for (const table of root.querySelectorAll("table")) tableBar(table);
   for (const place of root.querySelectorAll(".math")) draw(place);
@@ -124,6 +130,7 @@ function codeBar(pre) {
   const name = document.createElement("span");
   name.textContent = language;
   bar.append(name, button(t("copy"), (self) => copyText((code || pre).textContent, self)));
+  if (language === "csv") bar.append(button(t("table_csv"), () => saveText("table.csv", code.textContent, "text/csv")));
   const frame = document.createElement("div");
   frame.className = "code";
   pre.replaceWith(frame);
@@ -154,14 +161,42 @@ async function draw(place) {
   } catch { /* what is no formula stays as it was written */ }
 }
 
+const MARKS = /bbox|point|coordinate|"arguments"|<!--/;
 const TIME = /\b(\d{1,2}):(\d{2})(?:[.:](\d{1,2}))?\b|\b(\d+(?:\.\d+)?)\s?(?:seconds?|s)\b/g;
+
+/** The texts below an element for which `rule` finds something. */
+function textsWith(root, rule) {
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) if (walker.currentNode.data.search(rule) >= 0) found.push(walker.currentNode);
+  return found;
+}
+
+/** Words that say where something is, each a span that knows the signs of its marks. */
+function spots(root, onMark) {
+  for (const node of textsWith(root, MARKS)) {
+    const { data } = node;
+    const pieces = [];
+    let from = 0;
+    for (const mark of new MarkReader().feed(`${data}\n`).sort((a, b) => a.from - b.from)) {
+      if (mark.from < from) { // several places in the same words
+        if (pieces.at(-1)?.signs) pieces.at(-1).signs.push(mark.sign);
+        continue;
+      }
+      const spot = Object.assign(document.createElement("span"), { className: "spot", signs: [mark.sign] });
+      spot.textContent = data.slice(mark.from, mark.to);
+      spot.onmouseenter = () => onMark(mark.sign);
+      spot.onmouseleave = () => onMark(null);
+      pieces.push(data.slice(from, mark.from), spot);
+      from = mark.to;
+    }
+    if (pieces.length) node.replaceWith(...pieces, data.slice(from));
+  }
+}
 
 /** Times in the text lead to that moment of the video. */
 function times(root, onTime) {
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-  const found = [];
-  while (walker.nextNode()) if (walker.currentNode.data.search(TIME) >= 0) found.push(walker.currentNode);
-  for (const node of found) {
+  for (const node of textsWith(root, TIME)) {
     const pieces = [];
     let from = 0;
     for (const match of node.data.matchAll(TIME)) {

@@ -106,22 +106,29 @@ function Answer({ session, node }) {
   const video = records.findLast((record) => record.kind === "video");
   const strip = useRef(null);
   const marks = useMarks(node);
+  const [lit, hover] = useState(null);
+  const article = useRef(null);
+  const find = (sign) => [...article.current.querySelectorAll(".spot")].find((spot) => spot.signs.includes(sign))
+    ?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  const onMark = records.length ? hover : null;
   const source = htmlOf(node.text);
   const isBare = source !== null && !node.text.includes("```");
   const receipt = useMemo(() => (mine ? null : receiptOf(objectOf(node.text))), [mine, node.text]);
   const pictures = records.filter((record) => record.kind === "image");
   const isEmpty = !node.text && !node.reasoning && !node.calls;
   return html`
-    <article class="message model" aria-label=${t("model")} aria-busy=${Boolean(mine)}>
+    <article ref=${article} class="message model" aria-label=${t("model")} aria-busy=${Boolean(mine)}>
       ${node.reasoning && html`<details class="thoughts" open=${Boolean(mine) && !node.text}>
         <summary>${t(mine && !node.text ? "thinking" : "thoughts")}</summary>
         <${Markdown} text=${node.reasoning} /></details>`}
-      ${node.text && html`<${Markdown} text=${shownText(node.text, isBare)}
+      ${node.text && html`<${Markdown} text=${shownText(node.text, isBare)} key=${Boolean(onMark)} onMark=${onMark} lit=${lit}
         onTime=${video ? (seconds) => strip.current?.(seconds) : null} />`}
-      ${node.calls && html`<pre class="calls" tabindex="0" aria-label=${t("calls")}>${callsAsText(node.calls)}</pre>`}
+      ${node.calls && html`<section class="calls" aria-label=${t("calls")}>
+        <${Markdown} text=${`\`\`\`json\n${callsAsText(node.calls)}\n\`\`\``} onMark=${onMark} lit=${lit} /></section>`}
       ${video && node.text && html`<${VideoStrip} record=${video} seek=${strip} />`}
       ${mine && html`<${Waiting} node=${node} isEmpty=${isEmpty} />`}
-      <${Drawn} marks=${marks} pictures=${records} live=${Boolean(mine)} frameAt=${frameOf(video)} />
+      <${Drawn} marks=${marks} pictures=${records} live=${Boolean(mine)} frameAt=${frameOf(video)}
+        lit=${lit} hover=${hover} find=${find} />
       ${source !== null && html`<${HtmlView} source=${source} picture=${pictures.at(-1)} live=${Boolean(mine)} />`}
       ${receipt && html`<${Receipt} receipt=${receipt} />`}
       ${!mine && html`<${Ending} session=${session} node=${node} />`}

@@ -15,10 +15,9 @@ export function useMarks(node) {
   return reader.feed(text);
 }
 
-/** `pictures`: records of the conversation's pictures, with their blobs and addresses. */
-export function Drawn({ marks, pictures, live, frameAt }) {
+/** `pictures`: records of the conversation's pictures, with their blobs and addresses. `lit`: the sign of the mark that is pointed at, here or in the text; `hover` sets it, `find` goes to its place in the text. */
+export function Drawn({ marks, pictures, live, frameAt, lit, hover, find }) {
   const [chosen, choose] = useState(null);
-  const [hovered, hover] = useState(null);
   const picture = pictures[chosen ?? pictures.length - 1];
   if (!picture || !marks.length) return null;
   const drawn = marks.filter((mark) => mark.at.length);
@@ -40,14 +39,14 @@ export function Drawn({ marks, pictures, live, frameAt }) {
           ${picture.kind === "video" && frameAt
             ? html`<img src=${frameAt(drawn.at(-1)?.time || 0)} alt="" />`
             : html`<img src=${picture.address} alt=${picture.name || t("picture")} />`}
-          ${drawn.map((mark) => html`<${Shape} key=${mark.key} mark=${mark} lit=${hovered === mark.key} hover=${hover} />`)}
+          ${drawn.map((mark) => html`<${Shape} key=${mark.key} mark=${mark} lit=${lit === mark.sign} hover=${hover} find=${find} />`)}
         </div>
         <ol class="marks">
           ${marks.map((mark) => html`
             <li key=${mark.key}>
-              <button type="button" class="mark ${hovered === mark.key ? "lit" : ""}" style=${{ "--mark": colorOf(mark) }}
-                onMouseEnter=${() => hover(mark.key)} onMouseLeave=${() => hover(null)}
-                onFocus=${() => hover(mark.key)} onBlur=${() => hover(null)} aria-label=${spoken(mark)}>
+              <button type="button" class="mark ${lit === mark.sign ? "lit" : ""}" style=${{ "--mark": colorOf(mark) }}
+                onMouseEnter=${() => hover(mark.sign)} onMouseLeave=${() => hover(null)}
+                onFocus=${() => hover(mark.sign)} onBlur=${() => hover(null)} onClick=${() => find(mark.sign)} aria-label=${spoken(mark)}>
                 <i></i><span>${mark.label || t("unlabelled")}</span>
                 <code>${mark.at.join(", ")}</code>
               </button>
@@ -72,10 +71,10 @@ function spoken({ kind, at: [x1, y1, x2, y2], label }) {
 
 const at2 = (values, kind) => (kind === "act" ? values.label : t("mark_point", values));
 
-function Shape({ mark, lit, hover }) {
+function Shape({ mark, lit, hover, find }) {
   const { kind, at: [x1, y1, x2, y2], label } = mark;
   const more = {
-    onMouseEnter: () => hover(mark.key), onMouseLeave: () => hover(null),
+    onMouseEnter: () => hover(mark.sign), onMouseLeave: () => hover(null), onClick: () => find(mark.sign),
     class: `shape ${kind} ${lit ? "lit" : ""}`, "data-mark": mark.key, "aria-hidden": "true",
   };
   const color = { "--mark": colorOf(mark) };

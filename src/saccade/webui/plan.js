@@ -28,9 +28,14 @@ export function tokensOf(height, width, media) {
   return (rows / media.factor) * (columns / media.factor);
 }
 
-/** The limits of the server, with the pixel budget of a person or a task below them. */
-export function budgeted(media, pixels) {
-  if (!media || !pixels) return media;
-  const most = Math.max(media.factor ** 2, Math.min(pixels, media.limit_pixels));
+/** The limits of the server, with the pixel budgets of a person and a task below them; null for one that is not set. */
+export function budgeted(media, ...budgets) {
+  const set = budgets.filter(Boolean);
+  if (!media || !set.length) return media;
+  const most = Math.max(media.factor ** 2, Math.min(media.max_pixels, ...set));
   return { ...media, max_pixels: most, min_pixels: Math.min(media.min_pixels, most) };
 }
+
+/** [height, width] that a picture is sent in: its own within the budget, else what the model would see of it. */
+export const sentSize = (height, width, media) =>
+  (height * width <= media.max_pixels ? [height, width] : smartResize(height, width, media));

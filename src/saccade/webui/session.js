@@ -2,7 +2,7 @@
 import { ApiError } from "./api.js";
 import { openDb } from "./db.js";
 import { Live } from "./live.js";
-import { budgeted } from "./plan.js";
+import { budgeted, sentSize } from "./plan.js";
 import { eachPage, isPdf } from "./pages.js";
 import { FileError, prepare } from "./pictures.js";
 import { DEFAULTS, readSettings, writeSettings } from "./settings.js";
@@ -81,7 +81,7 @@ export class Session extends EventTarget {
 
   get limits() {
     const media = this.server.model?.media;
-    return media?.factor ? budgeted(media, taskOf(this.chat.task)?.pixels || this.settings.pixels) : null;
+    return media?.factor ? budgeted(media, taskOf(this.chat.task)?.pixels, this.settings.pixels) : null;
   }
 
   set(changes) {
@@ -164,6 +164,7 @@ export class Session extends EventTarget {
 
   async prepareItem(item, original) {
     try {
+      item.original = original;
       const record = await prepare(item.file, { media: this.limits, original });
       Object.assign(item, { record, preparing: false });
       this.media.set(record.digest, record);
@@ -341,7 +342,18 @@ export class Session extends EventTarget {
 
   setTask(task) {
     this.chat.task = task;
+    this.fit();
     this.change();
+  }
+
+  /** Pictures of the draft that were made for another budget of pixels are made again from their files. */
+  fit() {
+    for (const item of this.draft.items) {
+      const { file, record, original, preparing } = item;
+      if (!file || !record?.before || original || preparing || !this.limits) continue;
+      const [height, width] = sentSize(record.before.height, record.before.width, this.limits);
+      if (height !== record.height || width !== record.width) this.redo(item, false);
+    }
   }
 
   /** Pictures of the conversation before a message, newest last. */

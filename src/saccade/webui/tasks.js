@@ -1,5 +1,6 @@
-// Tasks as presets: what is asked, under which form, with how many pixels, and how the answer is shown. Pure.
-// `forms`: what the answer to a prompt must be, where it is asked in these words.
+// Tasks as presets: what is asked, under which form, and with how many pixels. Pure. How an answer is shown is seen from
+// the answer itself: marks are drawn, HTML is rendered, receipts are added up, tables can be had as CSV, times lead to
+// their frame, whichever task it was.
 
 const COMPUTER = [
   "key", "type", "mouse_move", "left_click", "left_click_drag", "right_click", "middle_click", "double_click",
@@ -29,17 +30,48 @@ function agent(name, actions, what, more) {
   ].join("\n");
 }
 
-/** `prompts`: offered in this order, the first is the default; {what} is to be filled in by the person. */
+const JSON_OF = (schema) => ({ type: "json_schema", json_schema: { name: "answer", schema } });
+const AMOUNT = { type: ["string", "number"] };
+const object = (properties, required) => ({ type: "object", properties, required, additionalProperties: false });
+
+const RECEIPT = object({
+  shop: { type: "string" },
+  date: { type: "string" },
+  items: {
+    type: "array",
+    items: object({ name: { type: "string" }, quantity: AMOUNT, price: AMOUNT }, ["name", "price"]),
+  },
+  subtotal: AMOUNT, tax: AMOUNT, total: AMOUNT,
+}, ["items", "total"]);
+
+const BOXES = {
+  type: "array",
+  items: object({
+    bbox_2d: { type: "array", items: { type: "integer", minimum: 0, maximum: 1000 }, minItems: 4, maxItems: 4 },
+    label: { type: "string" },
+  }, ["bbox_2d", "label"]),
+};
+
+/** Of a picture, where fewer pixels are enough than the model can see; each 1024 are a token. */
+const SCENE = 1024 * 1024;
+const PAGE = 2048 * 1024;
+
+/** `prompts`: offered in this order, the first is the default; … is to be filled in by the person. `forms`: the
+ * `response_format` of a prompt that is asked in these words. `pixels`: at most so many of a picture; without it, as many as
+ * the model can see, as for small letters and small targets. */
 export const TASKS = [
-  { id: "describe", icon: "eye", prompts: ["Describe the image."] },
-  { id: "ocr", icon: "text", prompts: ["Read all the text in the image."], temperature: 0 },
+  { id: "describe", icon: "eye", prompts: ["Describe the image."], pixels: SCENE },
+  { id: "ocr", icon: "text", prompts: ["Read all the text in the image."], temperature: 0, pixels: PAGE },
   {
-    id: "receipt", icon: "receipt", prompts: ["Give this receipt as JSON.", "What is the total?"], temperature: 0,
-    forms: { "Give this receipt as JSON.": { type: "json_object" } },
+    id: "receipt", icon: "receipt", prompts: ["Give this receipt as JSON.", "What is the total?"], temperature: 0, pixels: PAGE,
+    forms: { "Give this receipt as JSON.": JSON_OF(RECEIPT) },
   },
   { id: "document", icon: "page", prompts: ["qwenvl markdown"], temperature: 0 },
   { id: "document_html", icon: "page", prompts: ["qwenvl html"], temperature: 0 },
-  { id: "grounding", icon: "box", prompts: ['Where is the "…" button?', "Locate every button as JSON with bbox_2d and label."], temperature: 0 },
+  {
+    id: "grounding", icon: "box", prompts: ['Where is the "…" button?', "Locate every button as JSON with bbox_2d and label."], temperature: 0,
+    forms: { "Locate every button as JSON with bbox_2d and label.": JSON_OF(BOXES) }, pixels: PAGE,
+  },
   {
     id: "computer", icon: "pointer", prompts: ["Click …"], temperature: 0,
     system: agent("computer_use", COMPUTER, "a computer's screen", {
@@ -53,9 +85,9 @@ export const TASKS = [
       button: { type: "string", enum: ["Back", "Home", "Menu", "Enter"] },
     }),
   },
-  { id: "chart", icon: "chart", prompts: ["Give this chart as a table.", "Which bar is the highest?"], temperature: 0 },
-  { id: "html", icon: "code", prompts: ["Write this window as HTML."], max_tokens: 16384, temperature: 0 },
-  { id: "video", icon: "film", prompts: ["Describe the video.", "When does the … appear?"] },
+  { id: "chart", icon: "chart", prompts: ["Give this chart as a Markdown table.", "Which bar is the highest?"], temperature: 0, pixels: SCENE },
+  { id: "html", icon: "code", prompts: ["Write this window as HTML."], temperature: 0, pixels: PAGE },
+  { id: "video", icon: "film", prompts: ["Describe the video.", "When does the … appear?", "List what happens, each with its time as mm:ss."] },
 ];
 
 export const taskOf = (id) => TASKS.find((task) => task.id === id) || null;

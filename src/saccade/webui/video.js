@@ -21,11 +21,12 @@ export function VideoStrip({ record, seek }) {
   }, [at]);
   if (!record.frames?.length) return html`<p class="state">${record.name}: ${t("no_preview")}</p>`;
   if (seek && at === null) return null; // under an answer: only what was asked for
+  const nearest = at !== null && record.frames.reduce((a, b) => (Math.abs(b.at - at) < Math.abs(a.at - at) ? b : a));
   return html`
     <div class="video">
       <div class="strip" role="group" aria-label=${t("frames")}>
         ${record.frames.map((frame) => html`
-          <button type="button" aria-label=${t("seek", { time: clock(frame.at) })} onClick=${() => go(frame.at)}>
+          <button type="button" aria-current=${frame === nearest ? "true" : undefined} aria-label=${t("seek", { time: clock(frame.at) })} onClick=${() => go(frame.at)}>
             <img src=${frame.src} alt="" /><span>${clock(frame.at)}</span></button>`)}
       </div>
       ${at !== null && html`<video ref=${player} src=${record.address} controls muted playsinline></video>`}

@@ -1,5 +1,5 @@
 // Pictures are read, measured and made smaller here, so that the page never stops for them.
-import { smartResize } from "./plan.js";
+import { sentSize } from "./plan.js";
 import { sha256 } from "./sha256.js";
 
 const SMALL = 1024 * 1024;
@@ -30,7 +30,7 @@ async function prepare(file, media, original) {
   let how = "as is";
   // A picture within the budget goes as it is: the server's own resize is the one the model was made with.
   if (!original && media && !(fits && readable && file.size <= 2 * SMALL)) {
-    size = fits ? size : smartResize(height, width, media);
+    size = sentSize(height, width, media);
     [blob, how] = await encode(bitmap, size, file);
     if (fits && readable && blob.size >= file.size) [blob, how] = [file, "as is"];
   }
