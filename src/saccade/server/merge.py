@@ -25,8 +25,10 @@ async def _one(stream: AsyncGenerator[T, None]) -> AsyncGenerator[tuple[int, T],
 
 
 async def _many(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
-    # Room for one piece, so that a reader that is slow holds all of them back.
-    pieces: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue(1)
+    pieces: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue()
+    # Room for one piece, so that a reader that is slow holds all of them back. Who waits for it gets it in turn, which
+    # a bounded queue does not promise: there a stream that always has a piece keeps the others out, and their errors.
+    room = asyncio.Semaphore(1)
     begun = asyncio.Event()
 
     async def pump(index: int, stream: AsyncGenerator[T, None]) -> None:
@@ -36,11 +38,12 @@ async def _many(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tu
                     await begun.wait()
                 async for piece in stream:
                     begun.set()
-                    await pieces.put((index, piece))
+                    await room.acquire()
+                    pieces.put_nowait((index, piece))
             begun.set()
-            await pieces.put(None)
+            pieces.put_nowait(None)
         except Exception as error:
-            await pieces.put(error)
+            pieces.put_nowait(error)
 
     tasks = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]
     left = len(tasks)
@@ -52,6 +55,7 @@ async def _many(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tu
             if piece is None:
                 left -= 1
             else:
+                room.release()
                 yield piece
     finally:
         for task in tasks:
