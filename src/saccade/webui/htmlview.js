@@ -42,7 +42,7 @@ export function HtmlView({ source, picture, live }) {
             <div class="over" style=${{ clipPath: `inset(0 0 0 ${at}%)` }}>${frame}</div>
             <div class="edge" style=${{ left: `${at}%` }}></div>
           </div>
-          <label class="range">${t("html_swipe")}
+          <label class="range" style=${{ maxWidth: `${Math.max(360, Math.min(picture.width, 960))}px` }}>${t("html_swipe")}
             <input type="range" min="0" max="100" value=${at} onInput=${(event) => setAt(Number(event.target.value))} /></label>`
         : html`<div class="beside">
             ${picture && html`<img src=${picture.address} alt=${picture.name || t("picture")} />`}
