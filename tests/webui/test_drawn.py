@@ -173,7 +173,7 @@ def test_every_task_is_one_that_the_server_takes(visit: Callable[..., Any]) -> N
         person.page.evaluate('async () => JSON.stringify((await import("/ui/latest/tasks.js")).TASKS)'),
     )
     for task in tasks:
-        for prompt in task["prompts"]:
+        for prompt, *_ in task["prompts"]:
             person.page.get_by_role("button", name="New chat").last.click()
             person.page.get_by_label("Tasks").select_option(task["id"])
             person.paste(png(large))
@@ -317,9 +317,10 @@ def test_receipts_add_up_or_not(visit: Callable[..., Any]) -> None:
         found = person.page.evaluate(
             """async (text) => { const { receiptOf, objectOf } = await import("/ui/latest/receipt.js");
                 return receiptOf(objectOf(text)); }""",
-            f"```json\n{json.dumps(receipt)}\n```",
+            f"```json\n{json.dumps({'shop': 'A', **receipt})}\n```",
         )
         assert found["verdict"] == verdict, receipt
+        assert found["fields"] == [["shop", "A"]]
     assert person.page.locator(QUESTION).count() == 1
 
 

@@ -73,6 +73,7 @@ def test_the_way_of_a_newcomer(visit: Callable[..., Any], shots: Callable[..., N
     page.wait_for_selector("saccade-chat[data-ready]")
     page.keyboard.press("Control+k")
     page.keyboard.type("bagel")
+    assert page.locator("input[type=search]").input_value() == "bagel"
     page.locator(".chats .chat").first.click()
     assert page.locator(".message.user img").first.evaluate("(img) => img.decode().then(() => img.naturalWidth)") == 320
     assert page.locator(".message").count() == 6

@@ -15,7 +15,7 @@ import { Message } from "./message.js";
 import { Session } from "./session.js";
 import { Sidebar } from "./sidebar.js";
 import { Status } from "./status.js";
-import { TASKS } from "./tasks.js";
+import { TASKS, taskOf } from "./tasks.js";
 import { path } from "./tree.js";
 
 const NARROW = 800;
@@ -120,12 +120,12 @@ function Conversation({ session, area }) {
 function Welcome({ session, area }) {
   const choose = (task) => {
     session.setTask(task.id);
-    use(session, area, task.prompts[0]);
+    use(session, area, session.prompts(task)[0]);
   };
   const example = async () => {
     const response = await fetch(new URL("./receipt.png", import.meta.url));
     session.attach([new File([await response.blob()], "receipt.png", { type: "image/png" })]);
-    use(session, area, "What is the total?");
+    use(session, area, session.prompts(taskOf("receipt"))[1]);
   };
   return html`
     <div class="welcome">
@@ -179,7 +179,10 @@ function useKeys({ session, host, area, search, open, showChats, dialog }) {
       if (dialog || !host.checkVisibility()) return;
       if (event.key === "Escape" && session.live) act(() => session.stop());
       else if (control && event.shiftKey && event.code === "KeyO") act(() => { session.startChat(host.getAttribute("task")); area.current?.focus(); });
-      else if (control && event.key === "k") act(() => { showChats(true); requestAnimationFrame(() => search.current?.focus()); });
+      else if (control && event.key === "k") act(() => {
+        showChats(true);
+        queueMicrotask(() => search.current?.focus()); // drawn by then, and before the next key
+      });
       else if (control && event.key === ",") act(() => open("settings"));
       else if (control && event.key === "ArrowUp") act(() => [...host.shadowRoot.querySelectorAll(".edit")].at(-1)?.click());
       else if (!writes && event.key === "/") act(() => area.current?.focus());

@@ -39,7 +39,7 @@ export function Composer({ session, area }) {
       ${task && html`<div class="task-line">
         <span class="chip"><${Icon} name=${task.icon} />${t(`task_${task.id}`)}
           <button type="button" aria-label=${t("task_clear")} title=${t("task_clear")} onClick=${() => session.setTask(null)}><${Icon} name="close" /></button></span>
-        ${task.prompts.map((prompt) => html`<button type="button" class="quiet prompt" onClick=${() => use(session, area, prompt)}>${prompt}</button>`)}
+        ${session.prompts(task).map((prompt) => html`<button type="button" class="quiet prompt" onClick=${() => use(session, area, prompt)}>${prompt}</button>`)}
       </div>`}
       ${draft.items.length > 0 && html`<ul class="items">
         ${draft.items.map((item, i) => html`<${Item} key=${item.key} session=${session} item=${item} at=${i} />`)}</ul>`}
@@ -76,7 +76,7 @@ function TaskMenu({ session, area }) {
   const choose = (event) => {
     const id = event.target.value || null;
     session.setTask(id);
-    if (id && !session.draft.text) use(session, area, taskOf(id).prompts[0]);
+    if (id && !session.draft.text) use(session, area, session.prompts(taskOf(id))[0]);
   };
   return html`<select class="task-select" aria-label=${t("tasks")} value=${session.chat.task || ""} onChange=${choose}>
     <option value="">${t("task_none")}</option>

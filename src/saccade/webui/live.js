@@ -3,7 +3,7 @@ import { ApiError } from "./api.js";
 import { dataUrl } from "./pictures.js";
 import { budgeted } from "./plan.js";
 import { Painter } from "./stream.js";
-import { taskOf } from "./tasks.js";
+import { formOf, taskOf } from "./tasks.js";
 import { path } from "./tree.js";
 
 const RETRIES = 30;
@@ -198,7 +198,7 @@ export class Live extends EventTarget {
       const value = settings[name] ?? task?.[name];
       if (value !== undefined && value !== null && value !== "") body[name] = Number(value);
     }
-    const form = task?.forms?.[chat.nodes[node.parent]?.text];
+    const form = formOf(task, chat.nodes[node.parent]?.text);
     if (form && settings.strict) body.response_format = form;
     return body;
   }

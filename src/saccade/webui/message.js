@@ -1,5 +1,5 @@
 // One message: what was asked with its pictures, or what was answered with everything that can be made of it.
-import { html, useEffect, useMemo, useReducer, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./html.js";
 import { callsAsText } from "./boxes.js";
 import { errorWords } from "./errors.js";
 import { copyText } from "./export.js";
@@ -52,8 +52,8 @@ function Question({ session, node }) {
   const [text, setText] = useState(node.text);
   const area = useRef(null);
   const records = useRecords(session, node.parts || []);
-  useEffect(() => {
-    if (editing) area.current?.focus();
+  useLayoutEffect(() => {
+    if (editing) area.current?.focus(); // before the next key
   }, [editing]);
   const limits = session.server.model?.media;
   const submit = () => { edit(false); session.edit(node, text); };

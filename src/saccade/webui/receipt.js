@@ -32,8 +32,10 @@ export function cents(written) {
 const first = (object, ...names) => names.map((name) => object[name]).find((value) => value !== undefined);
 export const money = (value) => (value / 100).toFixed(2);
 
-/** {items, tax, total, sum, verdict} of an object that looks like a receipt, else null. Verdict: "ok", "off" or
- * "unknown". Prices are of whole rows; where only that makes the total, they are of one piece. */
+const SUMS = ["subtotal", "tax", "vat", "sales_tax", "total", "grand_total", "total_due", "amount"];
+
+/** {fields, items, tax, total, sum, verdict} of an object that looks like a receipt, else null. `fields`: [name, value] of
+ * what else is told of it, a shop or a date. Verdict: "ok", "off" or "unknown". Prices are of whole rows; where only that makes the total, they are of one piece. */
 export function receiptOf(object) {
   const rows = object && first(object, "items", "line_items", "products");
   if (!Array.isArray(rows) || !rows.length || rows.some((row) => typeof row !== "object" || !row)) return null;
@@ -52,17 +54,19 @@ export function receiptOf(object) {
   const sum = !aims.includes(ofRows) && aims.includes(ofPieces) ? ofPieces : ofRows;
   const made = sum + (tax ?? 0);
   const verdict = total === null ? "unknown" : total === made || total === sum ? "ok" : "off";
-  return { items, tax, total, sum, made: total === sum ? sum : made, verdict };
+  const fields = Object.entries(object).filter(([name, value]) => !SUMS.includes(name) && ["string", "number"].includes(typeof value));
+  return { fields, items, tax, total, sum, made: total === sum ? sum : made, verdict };
 }
 
 export function Receipt({ receipt }) {
-  const { items, tax, total, sum, made, verdict } = receipt;
+  const { fields, items, tax, total, sum, made, verdict } = receipt;
   const said = { ok: t("r_ok", { sum: money(made) }), off: t("r_off", { sum: money(made), total: money(total ?? 0) }), unknown: t("r_unknown") };
   const price = (value) => (value === null ? "?" : money(value));
   const rows = [[t("r_item"), t("r_quantity"), t("r_price")], ...items.map((item) => [item.name, item.quantity, price(item.price)])];
   return html`
     <section class="card receipt" aria-label=${t("receipt")}>
       <header><strong>${t("receipt")}</strong><span class="verdict ${verdict}">${said[verdict]}</span></header>
+      ${fields.length > 0 && html`<dl class="fields">${fields.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`}
       <div class="table"><table>
         <thead><tr>${rows[0].map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
         <tbody>${items.map((item) => html`<tr><td>${item.name}</td><td class="right">${item.quantity}</td><td class="right">${price(item.price)}</td></tr>`)}</tbody>

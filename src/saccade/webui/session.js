@@ -1,12 +1,13 @@
 // Everything that goes on behind the page: the server, the chats, the answers under way. Draws nothing.
 import { ApiError } from "./api.js";
 import { openDb } from "./db.js";
+import { currentLanguage } from "./i18n.js";
 import { Live } from "./live.js";
 import { budgeted, sentSize } from "./plan.js";
 import { eachPage, isPdf } from "./pages.js";
 import { FileError, prepare } from "./pictures.js";
 import { DEFAULTS, readSettings, writeSettings } from "./settings.js";
-import { taskOf } from "./tasks.js";
+import { promptsOf, taskOf } from "./tasks.js";
 import { add, newChat, path, select } from "./tree.js";
 import { Uploads } from "./uploads.js";
 
@@ -344,6 +345,11 @@ export class Session extends EventTarget {
     this.chat.task = task;
     this.fit();
     this.change();
+  }
+
+  /** What a task offers to ask, in the language of the person where the model reads it. */
+  prompts(task) {
+    return promptsOf(task, this.server.model?.id === "demo" ? "en" : currentLanguage());
   }
 
   /** Pictures of the draft that were made for another budget of pixels are made again from their files. */

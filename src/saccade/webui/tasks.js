@@ -56,38 +56,58 @@ const BOXES = {
 const SCENE = 1024 * 1024;
 const PAGE = 2048 * 1024;
 
-/** `prompts`: offered in this order, the first is the default; … is to be filled in by the person. `forms`: the
- * `response_format` of a prompt that is asked in these words. `pixels`: at most so many of a picture; without it, as many as
- * the model can see, as for small letters and small targets. */
+/** `prompts`: offered in this order, the first is the default, each as [English, Chinese, `response_format`]; … is to be
+ * filled in by the person. `pixels`: at most so many of a picture; without it, as many as the model can see, as for small
+ * letters and small targets. */
 export const TASKS = [
-  { id: "describe", icon: "eye", prompts: ["Describe the image."], pixels: SCENE },
-  { id: "ocr", icon: "text", prompts: ["Read all the text in the image."], temperature: 0, pixels: PAGE },
+  { id: "describe", icon: "eye", prompts: [["Describe the image.", "描述这张图片。"]], pixels: SCENE },
+  { id: "ocr", icon: "text", prompts: [["Read all the text in the image.", "读出图片中的所有文字。"]], temperature: 0, pixels: PAGE },
   {
-    id: "receipt", icon: "receipt", prompts: ["Give this receipt as JSON.", "What is the total?"], temperature: 0, pixels: PAGE,
-    forms: { "Give this receipt as JSON.": JSON_OF(RECEIPT) },
+    id: "receipt", icon: "receipt", temperature: 0, pixels: PAGE,
+    prompts: [
+      ["Give this receipt as JSON.", "以 JSON 给出这张收据的内容。", JSON_OF(RECEIPT)],
+      ["What is the total?", "总额是多少？"],
+    ],
   },
-  { id: "document", icon: "page", prompts: ["qwenvl markdown"], temperature: 0 },
-  { id: "document_html", icon: "page", prompts: ["qwenvl html"], temperature: 0 },
+  { id: "document", icon: "page", prompts: [["qwenvl markdown", "qwenvl markdown"]], temperature: 0 },
+  { id: "document_html", icon: "page", prompts: [["qwenvl html", "qwenvl html"]], temperature: 0 },
   {
-    id: "grounding", icon: "box", prompts: ['Where is the "…" button?', "Locate every button as JSON with bbox_2d and label."], temperature: 0,
-    forms: { "Locate every button as JSON with bbox_2d and label.": JSON_OF(BOXES) }, pixels: PAGE,
+    id: "grounding", icon: "box", temperature: 0, pixels: PAGE,
+    prompts: [
+      ['Where is the "…" button?', "“…”按钮在哪里？以 JSON 给出 bbox_2d 和 label。"],
+      ["Locate every button as JSON with bbox_2d and label.", "找出所有按钮，以 JSON 给出 bbox_2d 和 label。", JSON_OF(BOXES)],
+    ],
   },
   {
-    id: "computer", icon: "pointer", prompts: ["Click …"], temperature: 0,
+    id: "computer", icon: "pointer", prompts: [["Click …", "点击…"]], temperature: 0,
     system: agent("computer_use", COMPUTER, "a computer's screen", {
       keys: { type: "array", items: { type: "string" } }, pixels: { type: "number" }, time: { type: "number" },
     }),
   },
   {
-    id: "mobile", icon: "phone", prompts: ["Open …"], temperature: 0,
+    id: "mobile", icon: "phone", prompts: [["Open …", "打开…"]], temperature: 0,
     system: agent("mobile_use", MOBILE, "a phone's screen", {
       coordinate2: { type: "array", items: { type: "number" } }, time: { type: "number" },
       button: { type: "string", enum: ["Back", "Home", "Menu", "Enter"] },
     }),
   },
-  { id: "chart", icon: "chart", prompts: ["Give this chart as a Markdown table.", "Which bar is the highest?"], temperature: 0, pixels: SCENE },
-  { id: "html", icon: "code", prompts: ["Write this window as HTML."], temperature: 0, pixels: PAGE },
-  { id: "video", icon: "film", prompts: ["Describe the video.", "When does the … appear?", "List what happens, each with its time as mm:ss."] },
+  {
+    id: "chart", icon: "chart", temperature: 0, pixels: SCENE,
+    prompts: [["Give this chart as a Markdown table.", "以 Markdown 表格给出这张图表的数据。"], ["Which bar is the highest?", "哪根柱子最高？"]],
+  },
+  { id: "html", icon: "code", prompts: [["Write this window as HTML.", "将这个窗口写成 HTML。"]], temperature: 0, pixels: PAGE },
+  {
+    id: "video", icon: "film",
+    prompts: [
+      ["Describe the video.", "描述这段视频。"],
+      ["When does the … appear?", "…什么时候出现？"],
+      ["List what happens, each with its time as mm:ss.", "列出发生的事情，并以 mm:ss 标出时间。"],
+    ],
+  },
 ];
 
 export const taskOf = (id) => TASKS.find((task) => task.id === id) || null;
+export const promptsOf = (task, language) => task.prompts.map(([english, chinese]) => (language === "zh" ? chinese : english));
+
+/** What the answer has to be, where a task asks in these words; else undefined. */
+export const formOf = (task, words) => task?.prompts.find((prompt) => prompt.slice(0, 2).includes(words))?.[2];
