@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +113,7 @@ class Pictures:
         if blob.parts:
             raise MediaError("A list of frames has no id; send them one by one.", param=ref.param)
         if sniff(blob.data) == DOCUMENT:
-            size, num_pages, _ = await run(self._stills, self._draw, blob, self._page_ref(ref.param, 1))
+            size, num_pages, _ = await self._drawn(blob, ref.param, 1)
             digest = await run(self._stills, self._put, blob, ref, salt)
             return KeptMedia(digest, "pdf", len(blob.data), size, 0, num_pages), None
         ref = MediaRef(kind_of(blob.data), ref.param, data=blob.data)
@@ -124,20 +125,27 @@ class Pictures:
         """One page of a document that is kept, as PNG. MediaError also for one that is not there."""
         run = asyncio.get_running_loop().run_in_executor
         blob = await run(self._stills, self._fetcher.fetch, MediaRef("image", "digest", f"media:{digest}"), salt)
-        _, _, png = await run(self._stills, self._draw, blob, self._page_ref("number", number))
+        _, _, png = await self._drawn(blob, "number", number)
         return png
 
-    def _page_ref(self, param: str, number: int) -> MediaRef:
-        """As large as a picture that the checkpoint was made for."""
-        return MediaRef("image", param, data=b"", max_pixels=self._plans.image.max_pixels, page=number)
-
-    def _draw(self, blob: Blob, ref: MediaRef) -> tuple[tuple[int, int], int, bytes]:
-        """(height, width) of a page, how many there are, and the page as PNG."""
+    async def _drawn(self, blob: Blob, param: str, number: int) -> tuple[tuple[int, int], int, bytes]:
+        """(height, width) of a page as large as a picture that the checkpoint was made for, how many pages there are,
+        and the page as PNG. Given up when it is cancelled."""
+        ref = MediaRef("image", param, data=b"", max_pixels=self._plans.image.max_pixels, page=number)
         if not can_read():
             raise missing(ref)
-        with self._decoded(blob, ref, lambda: True) as frames:
-            (pixels,) = (as_png(frame) for frame in frames.pixels)
-        return frames.size, frames.num_pages, pixels
+        gone = threading.Event()
+
+        def draw() -> tuple[tuple[int, int], int, bytes]:
+            with self._decoded(blob, ref, lambda: not gone.is_set()) as frames:
+                (png,) = map(as_png, frames.pixels)
+            return frames.size, frames.num_pages, png
+
+        try:
+            # A page can take as long as a video, so it has no more decoders than those.
+            return await asyncio.get_running_loop().run_in_executor(self._videos, draw)
+        finally:
+            gone.set()
 
     def _put(self, blob: Blob, ref: MediaRef, salt: bytes) -> str:
         digest = self._fetcher.store.put(blob.data, salt)
