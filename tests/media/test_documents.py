@@ -56,7 +56,7 @@ def test_each_page_is_as_it_was_drawn(pool: Decoders) -> None:
 def test_a_page_has_no_more_pixels_than_are_wanted() -> None:
     frames = decode(Blob(paper(), ""), ref_of(1, max_pixels=30_000), LIMITS)
     height, width = frames.size
-    assert 0.95 * 30_000 < height * width < 1.02 * 30_000
+    assert 0.97 * 30_000 < height * width <= 30_000
     assert abs(height / width - 4 / 3) < 0.02
 
 
@@ -76,14 +76,13 @@ def test_refusals(pool: Decoders, data: bytes, number: int | None, words: str) -
     assert refusal.value.param == "number"
 
 
-def test_a_page_of_impossible_size_is_refused_before_it_is_drawn(pool: Decoders) -> None:
-    data = paper().replace(b"0 0 300.0 400.0", b"0 0 3000000000 1")
+@pytest.mark.parametrize("size", [b"3000000000 1", b"14400 14400", b"0.5 0.5"])
+def test_a_page_of_any_size_stays_within_the_limit(pool: Decoders, size: bytes) -> None:
+    data = paper().replace(b"0 0 300.0 400.0", b"0 0 " + size)
     assert data != paper()
-    with (
-        pytest.raises(MediaError, match=r"The page is 112\d{6} x 1 ="),
-        pool.decode(Blob(data, ""), ref_of(1)) as frames,
-    ):
+    with pool.decode(Blob(data, ""), ref_of(1)) as frames:
         list(frames.pixels)
+    assert 1 <= frames.size[0] * frames.size[1] <= LIMITS.max_pixels
 
 
 def test_damaged_files_are_read_or_refused(pool: Decoders, rng: np.random.Generator) -> None:

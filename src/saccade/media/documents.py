@@ -58,8 +58,7 @@ def _decoded(pypdfium2: Any, data: bytes, ref: MediaRef, limits: MediaLimits) ->
             raise MediaError(f"The PDF file has {count} pages; there is no page {ref.page}.", param=ref.param)
         page = document[ref.page - 1]
         width, height = page.get_size()
-        most = min(ref.max_pixels or limits.max_pixels, limits.max_image_pixels)
-        scale = min(DOTS, math.sqrt(most / (width * height))) if width * height > 0 else DOTS
+        scale = _scale(width, height, min(ref.max_pixels or limits.max_pixels, limits.max_image_pixels))
         check_area("page", math.ceil(width * scale), math.ceil(height * scale), ref, limits)
         pixels = page.render(scale=scale, rev_byteorder=True).to_numpy()
         return pixels[..., :3].copy(), count  # what PDFium drew on is gone with the document
@@ -69,6 +68,15 @@ def _decoded(pypdfium2: Any, data: bytes, ref: MediaRef, limits: MediaLimits) ->
         raise damaged("PDF", ref, error) from None
     finally:
         document.close()
+
+
+def _scale(width: float, height: float, most: int) -> float:
+    """DOTS, or what makes at most `most` pixels of a page in points. Each side is rounded up to whole pixels, so it
+    solves (width s + 1) (height s + 1) = most."""
+    area, sides = width * height, width + height
+    if not 0 < area < math.inf:
+        return DOTS
+    return min(DOTS, (math.sqrt(sides**2 + 4 * area * (most - 1)) - sides) / (2 * area))
 
 
 def missing(ref: MediaRef) -> MediaError:

@@ -123,6 +123,7 @@ function Forecast({ session }) {
   const told = useForecast(session);
   if (!told) return html`<span class="forecast"></span>`;
   const { tokens, ms } = told;
+  const most = session.server.model?.max_model_len || Infinity;
   return html`<span class="forecast" aria-live="off">${t("forecast", { tokens: number(tokens) })}
-    ${" · "}${ms === null ? t("forecast_none") : t("forecast_time", { time: duration(ms) })}</span>`;
+    ${" · "}${tokens >= most ? html`<b class="bad">${t("forecast_long", { most: number(most) })}</b>` : ms === null ? t("forecast_none") : t("forecast_time", { time: duration(ms) })}</span>`;
 }

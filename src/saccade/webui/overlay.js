@@ -45,7 +45,7 @@ export function Drawn({ marks, pictures, live, frameAt, lit, hover, find }) {
           ${marks.map((mark) => html`
             <li key=${mark.key}>
               <button type="button" class="mark ${lit === mark.sign ? "lit" : ""}" style=${{ "--mark": colorOf(mark) }}
-                onMouseEnter=${() => hover(mark.sign)} onMouseLeave=${() => hover(null)}
+                onMouseEnter=${() => hover(mark.sign)} onMouseLeave=${(event) => hover(event.currentTarget.matches(":focus") ? mark.sign : null)}
                 onFocus=${() => hover(mark.sign)} onBlur=${() => hover(null)} onClick=${() => find(mark.sign)} aria-label=${spoken(mark)}>
                 <i></i><span>${mark.label || t("unlabelled")}</span>
                 <code>${mark.at.join(", ")}</code>
@@ -84,7 +84,8 @@ function Shape({ mark, lit, hover, find }) {
   }
   if (kind === "arrow") {
     return html`<svg ...${more} viewBox="0 0 ${SCALE} ${SCALE}" preserveAspectRatio="none" style=${color}>
-      <line x1=${x1} y1=${y1} x2=${x2} y2=${y2} vector-effect="non-scaling-stroke" /></svg>`;
+      <line x1=${x1} y1=${y1} x2=${x2} y2=${y2} vector-effect="non-scaling-stroke" /></svg>
+      <div ...${more} class="shape action ${lit ? "lit" : ""}" style=${{ ...color, left: percent(x2), top: percent(y2) }}><span>${label}</span></div>`;
   }
   return html`<div ...${more} style=${{ ...color, left: percent(x1), top: percent(y1) }}><span>${label}</span></div>`;
 }
@@ -106,7 +107,11 @@ function paint(context, mark, { width, height }, unit) {
   Object.assign(context, { strokeStyle: colorOf(mark), fillStyle: colorOf(mark), lineWidth: 2 * unit });
   context.beginPath();
   if (mark.kind === "box") context.rect(x1, y1, x2 - x1, y2 - y1);
-  else if (mark.kind === "arrow") { context.moveTo(x1, y1); context.lineTo(x2, y2); } else context.arc(x1, y1, 6 * unit, 0, 7);
+  else if (mark.kind === "arrow") {
+    context.moveTo(x1, y1);
+    context.lineTo(x2, y2);
+    context.arc(x2, y2, 6 * unit, 0, 7);
+  } else context.arc(x1, y1, 6 * unit, 0, 7);
   context.stroke();
   if (!mark.label) return;
   const wide = context.measureText(mark.label).width + 6 * unit;

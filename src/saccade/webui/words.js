@@ -75,6 +75,7 @@ export const WORDS = {
   on_its_way: ["On its way to the server", "正在上传"],
   forecast: ["about {tokens} {tokens|token|tokens}", "约 {tokens} 个 token"],
   forecast_time: ["first word in about {time}", "约 {time} 后出现首字"],
+  forecast_long: ["more than the {most} that the model can hold", "超过模型上限 {most}"],
   forecast_none: ["no measurements yet", "尚无测量数据"],
 
   // messages
