@@ -23,6 +23,8 @@ USER = {"role": "user", "content": "x"}
 CACHED = {"type": "text", "text": "Weather?", "cache_control": {"type": "ephemeral"}}
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 
+USE = {"type": "tool_use", "id": "a", "name": "weather", "input": {}}
+
 
 def _said(content: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
@@ -62,6 +64,7 @@ def test_a_conversation_with_calls_becomes_that_of_a_chat() -> None:
                 {"type": "thinking", "thinking": "Hm.", "signature": ""},
                 {"type": "text", "text": "I look."},
                 {"type": "tool_use", "id": "a", "name": "weather", "input": {"city": "Köln"}},
+                {"type": "tool_use", "id": "b", "name": "weather", "input": {"city": "Kö"}},
             ],
         },
         {
@@ -120,6 +123,8 @@ def test_every_field_is_in_one_table_and_explained() -> None:
         ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools[0].type"),
         ({"tools": TOOLS, "tool_choice": {"type": "tool", "name": "time"}}, "tool_choice.name"),
         ({"stop_sequences": [""]}, "stop_sequences[0]"),
+        ({"messages": _said([{"type": "tool_result", "tool_use_id": "a"}])}, "messages[0].content[0].tool_use_id"),
+        ({"messages": [{"role": "assistant", "content": [USE]}, USER]}, "messages[0].content[0]"),
         ({"container": "c"}, "container"),
     ],
 )

@@ -108,9 +108,21 @@ def test_every_field_is_in_one_table_and_explained() -> None:
     assert all(field.description for field in ResponsesBody.model_fields.values())
 
 
+CALL = {"type": "function_call", "call_id": "a", "name": "weather", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "a", "output": "sun"}
+
+
+def test_a_result_may_come_later(echo: Any) -> None:
+    user = {"role": "user", "content": "Well?"}
+    answer = httpx.post(f"{echo.url}/v1/responses", json={"input": [CALL, user, RESULT, user]})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
+        ({"input": [RESULT]}, "input[0].call_id"),
+        ({"input": [CALL, {"role": "user", "content": "Well?"}]}, "input[0]"),
         ({"store": True}, "store"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),

@@ -368,11 +368,73 @@ def test_earlier_answers_may_come_back_as_they_were_sent() -> None:
     said = {"role": "assistant", "content": "a", "reasoning": "b", "reasoning_content": "b", "tool_calls": [call]}
     refused = {"role": "assistant", "content": None, "refusal": "no"}
     parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]}
-    first, second, third = parse(messages=[said, refused, parts]).requests[0].messages
+    result = {"role": "tool", "tool_call_id": "c", "content": "4"}
+    first, _, second, third = parse(messages=[said, result, refused, parts]).requests[0].messages
     assert first.reasoning == "b"
     assert first.tool_calls == ({key: value for key, value in call.items() if key != "index"},)
     assert second.parts == (TextPart("no"),)
     assert third.parts == (TextPart("never"),)
+
+
+def test_a_schema_of_too_many_properties_is_refused_before_it_is_compiled() -> None:
+    """To compile 3,000 took seconds, in which no other schema was."""
+
+    def schema(num: int) -> dict[str, Any]:
+        return {"type": "array", "items": {"anyOf": [{"properties": {f"p{i}": {} for i in range(num)}}]}}
+
+    for num in (1000, 1001):
+        named = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema(num)}}
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": schema(num)}}}}
+        for fields, param in (
+            ({"response_format": named}, "response_format.json_schema.schema"),
+            ({"tools": [tool]}, "tools[0].function.parameters"),
+        ):
+            if num == 1000:
+                assert parse(messages=HELLO, **fields)
+                continue
+            error = refusal(messages=HELLO, **fields)
+            assert error.param == param
+            assert str(error).startswith(f"'{param}' has an object with 1,001 properties; at most 1,000 are taken.")
+
+
+def calls(*ids: str) -> dict[str, Any]:
+    made = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in ids]
+    return {"role": "assistant", "tool_calls": made}
+
+
+def result(id: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": "4"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([result("a")], "messages[1].tool_call_id"),
+        ([calls("a"), result("b")], "messages[2].tool_call_id"),
+        ([calls("a"), *HELLO, result("a")], "messages[1].tool_calls[0]"),
+        ([calls("a", "b"), result("a"), *HELLO], "messages[1].tool_calls[1]"),
+        ([calls("a")], "messages[1].tool_calls[0]"),
+        ([calls("a"), result("a"), *HELLO, result("a")], "messages[4].tool_call_id"),
+        ([calls("a"), result("a"), calls("b"), result("a")], "messages[4].tool_call_id"),
+    ],
+)
+def test_a_result_names_its_call_and_each_call_has_one(messages: list[Any], param: str) -> None:
+    error = refusal(messages=[*HELLO, *messages])
+    assert (error.param, error.code) == (param, "invalid_value")
+    assert error.message.startswith(f"'{param}' ")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [calls("a", "b"), result("b"), result("a"), *HELLO],
+        [calls("a"), result("a"), calls("a"), result("a")],
+        [calls("a"), calls("b"), result("a"), result("b")],
+        [calls("a"), {"role": "assistant", "content": "I look."}, result("a")],
+    ],
+)
+def test_results_in_any_order_and_ids_used_again_are_taken(messages: list[Any]) -> None:
+    assert len(parse(messages=[*HELLO, *messages]).requests[0].messages) == 1 + len(messages)
 
 
 @pytest.mark.parametrize(

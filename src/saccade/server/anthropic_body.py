@@ -185,7 +185,13 @@ NAMES = (
     ("thinking_budget", "thinking.budget_tokens"),
     ("max_completion_tokens", "max_tokens"),
 )
-ENDS = ((".image_url", ".source"), (".function.parameters", ".input_schema"), (".function.", "."), (".json_schema", ""))
+ENDS = (
+    (".image_url", ".source"),
+    (".tool_call_id", ".tool_use_id"),
+    (".function.parameters", ".input_schema"),
+    (".function.", "."),
+    (".json_schema", ""),
+)
 """What a chat body calls otherwise, from its beginning or at its end."""
 
 

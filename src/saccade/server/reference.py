@@ -6,6 +6,7 @@ from typing import Any
 
 from saccade.server.admission import Admission, Limits
 from saccade.server.fields import IGNORED, NEUTRAL, allowed
+from saccade.server.formats import MAX_PROPERTIES
 from saccade.server.metrics import FEATURES, PREFIX, VLLM_NAMES, VLLM_PREFIX, Metrics
 from saccade.server.parts import DETAIL_PIXELS, MAX_FRAMES
 from saccade.server.resume import MAX_BYTES
@@ -23,6 +24,7 @@ def reference() -> str:
         schema=GRAMMAR_CHARACTERS["json_schema"],
         lark=GRAMMAR_CHARACTERS["lark"],
         regex=GRAMMAR_CHARACTERS["regex"],
+        properties=MAX_PROPERTIES,
         low=f"{DETAIL_PIXELS['low']:,}",
         original=f"{DETAIL_PIXELS['original']:,}",
         frames=MAX_FRAMES,
@@ -118,7 +120,8 @@ back-references. Not OpenAI's |
 [llguidance's dialect of Lark](https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md). Not OpenAI's |
 
 Of JSON schema, `$ref` within the schema, `anyOf`, `allOf`, `enum`, `const`, `pattern`, `format` and limits of numbers,
-strings and lists are honoured, and `oneOf` as `anyOf`; a keyword that is not is refused.
+strings and lists are honoured, and `oneOf` as `anyOf`; a keyword that is not is refused. An object may have
+{properties:,} properties, those of a function's parameters too.
 
 A form that is wrong, impossible, or too large ({schema:,} characters of schema, {lark:,} of grammar, {regex:,} of
 expression) is refused with 400, `param` "response_format" and `code` "invalid_grammar"; one that turns out to allow
@@ -145,8 +148,9 @@ The order is that of vLLM:
 Roles are `system` (or `developer`, the same), `user`, `assistant` and `tool` (with `tool_call_id`). Models of this
 family read one system message, the first: where there are several, or one that stands later, the model sees their texts
 as one at the beginning, with an empty line between them. An `assistant` message may hold `tool_calls` and
-`reasoning_content` (or `reasoning`) of earlier turns. `name` is accepted; the model does not see it. `content` is a
-string or a list of parts:
+`reasoning_content` (or `reasoning`) of earlier turns; its calls are answered by `tool` messages, each with the id of
+one, before anybody else says something. `name` is accepted; the model does not see it. `content` is a string or a list
+of parts:
 
 | Part | |
 |---|---|

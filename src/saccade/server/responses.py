@@ -38,7 +38,7 @@ class _Response:
         self.model = asked.model
         self.stream = bool(asked.stream)
         with paths.named():
-            call = chat_call({**chat, "model": asked.model or model}, id)
+            call = chat_call({**chat, "model": asked.model or model}, id, in_turn=False)
         self.requests: Sequence[types.Request] = call.requests
         self.paths = paths
         self._answer = ResponseAnswer(id, model, asked)

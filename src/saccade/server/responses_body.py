@@ -282,7 +282,13 @@ NAMES = (
     ("response_format", "text.format"),
     ("reasoning_effort", "reasoning.effort"),
 )
-ENDS = ((".image_url.url", ".image_url"), (".video_url.url", ".video_url"), (".function.", "."), (".json_schema", ""))
+ENDS = (
+    (".image_url.url", ".image_url"),
+    (".video_url.url", ".video_url"),
+    (".tool_call_id", ".call_id"),
+    (".function.", "."),
+    (".json_schema", ""),
+)
 """What a chat body calls otherwise, from its beginning or at its end."""
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from saccade.errors import RequestError
+from saccade.server.calls import check_results
 from saccade.server.fields import without_idle_fields
 from saccade.server.formats import FormatWire, grammar_of
 from saccade.server.messages import AnyMessage, conversation
@@ -151,9 +152,10 @@ def parse_chat(body: bytes, request_id: str) -> ChatCall:
     return chat_call(json_object(body), request_id)
 
 
-def chat_call(fields: dict[str, Any], request_id: str) -> ChatCall:
-    """The fields of such a body. Raises RequestError."""
+def chat_call(fields: dict[str, Any], request_id: str, *, in_turn: bool = True) -> ChatCall:
+    """The fields of such a body; `in_turn` as in `check_results`. Raises RequestError."""
     chat = validated(ChatBody, without_idle_fields(fields))
+    check_results(chat.messages, in_turn=in_turn)
     tools, choice = tools_of(chat.tools, chat.tool_choice, parallel=chat.parallel_tool_calls is not False)
     request = Request(request_id, chat.model, conversation(chat.messages), _sampling(chat), tools, choice)
     request = replace(request, pixels_of=_pixels_of(chat.coordinates, len(request.media)))

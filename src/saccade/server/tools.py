@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from saccade.errors import RequestError
+from saccade.server.formats import check_schema
 from saccade.server.validate import Wire
 from saccade.types import ToolChoice
 
@@ -72,6 +73,7 @@ def tools_of(
         if (tool.function.parameters or {}).get("type", "object") != "object":
             path = f"tools[{i}].function.parameters.type"
             raise RequestError(f"'{path}' must be 'object'.", param=path, code="invalid_value")
+        check_schema(f"tools[{i}].function.parameters", tool.function.parameters or {})
         if name in declared:
             path = f"tools[{i}].function.name"
             raise RequestError(f"The function '{name}' is declared twice.", param=path, code="invalid_value")
