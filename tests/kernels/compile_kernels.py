@@ -62,8 +62,7 @@ def build(launched: Any, chip: int, warps: int, stages: int, **constants: object
 def build_all(chip: int) -> None:
     paged = {"D": 128, "BLOCK_SIZE": 16}
     for group, heads in ((2, 16), (4, 32)):
-        tile = attention.DECODE
-        for parts in (1, 16):
+        for tile, parts in ((attention.DECODE, 1), (attention.DECODE, 16), (attention.SINGLE, 1), (attention.MIXED, 2)):
             cut = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
             build(attention._decode, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
             build(decode._decode_rows, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
@@ -94,8 +93,8 @@ def build_all(chip: int) -> None:
             build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags)
     for width, rest in ((64, 0), (72, 16)):
         heads = {"HEADS": 16, "D": width, "WIDE": 64, "REST": rest}
-        picture = vision.RAGGED if rest else vision.TILE
-        cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
+        picture = vision.RAGGED if rest else vision.TILE  # a descriptor's type is not known to this way of compiling
+        cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages, "DESCRIBED": False}
         build(vision._segment, chip, picture.warps, picture.stages, **heads, **cut)
         build(vision._rotate, chip, 4, 3, H=32, D=width, HEADS=32, BLOCK=32 if width == 64 else 64)
     for depth in (1, 2):

@@ -178,6 +178,20 @@ def test_segment_attention(lengths: list[int], width: int, dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("tile", [vision.Tile(16, 16, 4), vision.Tile(16, 16, 4, described=True)], ids=str)
+def test_pictures_see_nothing_of_each_other(tile: vision.Tile, dtype: torch.dtype) -> None:
+    """Whatever is in the rows of another picture, which a tile may reach into."""
+    lengths, width = [7, 33, 24], 16
+    qkv = draw(sum(lengths), 3 * 2 * width, dtype=dtype)
+    q, k, v = qkv.view(-1, 3, 2, width).unbind(1)
+    cu_seqlens = torch.tensor([0, *lengths], device=DEVICE).cumsum(0).to(torch.int32)
+    twin = reference.segment_attention(q, k, v, cu_seqlens, 33)
+    agree(vision.segment_attention(q, k, v, cu_seqlens, 33, tile=tile), twin)
+    v[40:] = torch.nan
+    agree(vision.segment_attention(q, k, v, cu_seqlens, 33, tile=tile)[:40], twin[:40])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("heads", "width"), [(2, 16), (3, 24)])
 def test_rope_2d(heads: int, width: int, dtype: torch.dtype) -> None:
     qkv = draw(5, 3 * heads * width, dtype=dtype)

@@ -95,6 +95,24 @@ def test_the_pieces_of_the_tower_are_the_tower(model: Qwen3VL, rng: np.random.Ge
     torch.testing.assert_close(tower.encode(x, layout.cos, layout.sin, attend), tower([pixels], [piece.grid]))
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("wanted", [[5, 0, 11], []])
+@pytest.mark.parametrize("levels", [0, 3, 5])
+def test_wanted_rows_are_those_of_the_whole(
+    model: Qwen3VL, rng: np.random.Generator, wanted: list[int], levels: int
+) -> None:
+    """Also where DeepStack reaches behind the last layer."""
+    language = model.language
+    few = len(language.layers)
+    assert levels <= 3 or levels > few - 1, "no case reaches behind the last layer"
+    x, positions = torch.from_numpy(rng.standard_normal((12, 96), dtype=np.float32)), torch.arange(12).expand(3, -1)
+    deepstack = torch.from_numpy(rng.standard_normal((min(levels, few), 4, 96), dtype=np.float32)) if levels else None
+    rows = torch.tensor([0, 3, 5, 6]) if levels else None
+    whole = language(x.clone(), tiny.ContiguousKV(model).at(positions), deepstack, rows)
+    some = language(x.clone(), tiny.ContiguousKV(model).at(positions), deepstack, rows, torch.tensor(wanted).long())
+    torch.testing.assert_close(some, whole[wanted], rtol=0, atol=1e-5)
+
+
 def test_gradients_reach_every_parameter(model: Qwen3VL, rng: np.random.Generator) -> None:
     model.zero_grad()
     talk = tiny.conversation(rng, tiny.text(9), tiny.picture(rng, 0, 4, 4), tiny.picture(rng, 2, 2, 4), tiny.text(30))

@@ -288,10 +288,11 @@ class Runner:
             else:
                 x = x.index_copy_(0, rows, shown[0])
         attend = PagedAttention(self._model, self._keys, self._values, cos, sin, inputs.attention)
-        hidden = language.forward(x, attend, deepstack, rows)
+        wanted = None if inputs.only_decodes else inputs.sampled_rows
+        hidden = language.forward(x, attend, deepstack, rows, wanted)
         if not len(inputs.sampled_rows):
-            return Passed(hidden[:0], inputs.sampled_slots, hidden.new_empty(0, dtype=torch.float32))
-        logits = language.head(hidden.index_select(0, inputs.sampled_rows))
+            return Passed(hidden, inputs.sampled_slots, hidden.new_empty(0, dtype=torch.float32))
+        logits = language.head(hidden)
         ids, peaks = ops.greedy(logits, self._num_valid_ids)
         self._last_ids.index_copy_(0, inputs.sampled_slots, ids)
         return Passed(logits, ids, peaks)

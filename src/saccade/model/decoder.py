@@ -110,20 +110,34 @@ class Decoder(nn.Module):
         config = self.config
         return decoder_rotary(positions, config.mrope_section, config.rope_theta, self.embed_tokens.weight.dtype)
 
-    def forward(self, x: Tensor, attend: Attend, deepstack: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """x [N, E] -> [N, E] before the final norm; x itself may be overwritten.
+    def forward(
+        self,
+        x: Tensor,
+        attend: Attend,
+        deepstack: Tensor | None = None,
+        rows: Tensor | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """x [N, E] -> [N, E] before the final norm, or with `wanted` int64 [P] those rows of it [P, E]; x itself may be
+        overwritten.
 
         deepstack [L, R, E] is added to rows int64 [R] after layers 0 .. L-1. Only the picture tokens of *these* N rows
         count: a prompt cut into chunks brings the slice of features that belongs to its chunk. Negative rows are left
-        out.
+        out. Behind the attention of the last layer nothing is computed for rows that are not wanted.
         """
+        last, levels = len(self.layers) - 1, 0 if deepstack is None else len(deepstack)
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             weights = part(layer, "q_norm")["weight"], part(layer, "k_norm")["weight"]
-            x = layer.finish(x, attend(i, layer.qkv(x), *weights))
-            if deepstack is not None and rows is not None and i < deepstack.shape[0]:
+            attended = attend(i, layer.qkv(x), *weights)
+            if i == last and wanted is not None and levels <= last:
+                if not len(wanted):
+                    return x[:0]
+                x, attended, wanted = x.index_select(0, wanted), attended.index_select(0, wanted), None
+            x = layer.finish(x, attended)
+            if deepstack is not None and rows is not None and i < levels:
                 x = self.ops.add_rows_(x, rows, deepstack[i])
-        return x
+        return x if wanted is None else x.index_select(0, wanted)
 
     def head(self, x: Tensor) -> Tensor:
         """x [N, E] of `forward` -> logits [N, V] in the model's type: the final norm and the head."""

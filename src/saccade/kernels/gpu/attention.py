@@ -20,6 +20,7 @@ from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
 from saccade.kernels.gpu.launch import kernel
+from saccade.kernels.gpu.side import Side
 from saccade.kernels.gpu.tickets import COUNT, power_of_2, tickets
 
 LOG2E = 1.4426950408889634
@@ -41,13 +42,18 @@ class Tile:
 
 DECODE = Tile(keys=32, warps=2, stages=4)
 """112 sequences of 1,600 keys, 32 heads: 173 us; 184 with 64 keys, 4 warps and 3 stages."""
-ALONE = Tile(keys=32, warps=2)
-"""Decoding of one or two sequences: 8.4 instead of 9.2 us at 1,620 keys."""
+SINGLE = Tile(keys=64, warps=4, stages=3)
+"""Where there is about one program for a multiprocessor and not two: 24 sequences of 1,580 keys 45 instead of 49 us."""
+MIXED = Tile(keys=64, warps=4, stages=3, parts=2)
+"""Beside prompts, where captured steps have room for up to 32 sequences and most are not full: 17 of 1,580 keys 37
+instead of 44 us, all 32 of them 55 instead of 51."""
 PREFILL = Tile(rows=64, keys=64, warps=4, stages=3)
 EXACT = Tile(rows=32, keys=32, warps=4, stages=1)
 """In fp32, where products go without tensor cores."""
 PROGRAMS = 264
 """Two for each multiprocessor of the device that the choices were made for."""
+MOST_PARTS = 16
+"""One sequence of 1,580 keys and 8 key heads: 11.0 us with 16 parts, 11.7 with 32."""
 WIDE = 256
 """Sequences that may prefill in one step without another compilation."""
 
@@ -209,7 +215,7 @@ def num_parts(groups: int, max_context: int, *, keys: int = 64) -> int:
 
     Up to about two programs for each of 132 multiprocessors, each with a tile of keys.
     """
-    wanted = min(PROGRAMS // groups, power_of_2(-(-max_context // keys)), 64)
+    wanted = min(PROGRAMS // groups, power_of_2(-(-max_context // keys)), MOST_PARTS)
     return 1 << max(wanted, 1).bit_length() - 1
 
 
@@ -228,18 +234,40 @@ def paged_attention(
     assert q.stride(1) == width, "heads must lie side by side"
     out = torch.empty_like(q)
     decodes, sequences = batch.num_decodes, len(batch.context_lens)
+    is_mixed = 0 < decodes < sequences
+    side = Side.of(q.device) if is_mixed else None
     if decodes:
-        few = ALONE if decodes * k_cache.shape[2] <= 16 else DECODE
-        _launch_decode(q, k_cache, v_cache, batch, out, tile or (EXACT if q.dtype == torch.float32 else few))
+        chosen = decode_tile(decodes * k_cache.shape[2], is_mixed=is_mixed)
+        _launch_decode(
+            q, k_cache, v_cache, batch, out, tile or (EXACT if q.dtype == torch.float32 else chosen), side
+        )  # fmt: skip
     if sequences > decodes:
         group = num_heads // k_cache.shape[2]
         if decodes or not tile:
             tile = EXACT if q.dtype == torch.float32 else PREFILL
         _launch_prefill(q, k_cache, v_cache, batch, out, tile, group)
+    if side:
+        side.join()
     return out
 
 
-def _launch_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: AttentionBatch, out: Tensor, tile: Tile) -> None:
+def decode_tile(groups: int, *, is_mixed: bool = False) -> Tile:
+    """For `groups` pairs of a sequence and a key head, of which some may be empty where there are prompts too."""
+    if PROGRAMS // 2 < groups <= PROGRAMS:
+        return MIXED if is_mixed else SINGLE
+    return SINGLE if is_mixed and groups > PROGRAMS else DECODE
+
+
+def _launch_decode(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    batch: AttentionBatch,
+    out: Tensor,
+    tile: Tile,
+    side: Side | None,
+) -> None:
+    """On `side` if there is one, which the caller joins before it allocates anything."""
     _, num_heads, width = q.shape
     block_size, num_kv_heads = k_cache.shape[1:3]
     decodes, group = batch.num_decodes, num_heads // num_kv_heads
@@ -249,6 +277,8 @@ def _launch_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attention
     if parts > 1:
         partial = torch.empty(decodes, num_heads, parts, width, dtype=torch.float32, device=q.device)
         marks = torch.empty(decodes, num_heads, 2, parts, dtype=torch.float32, device=q.device)
+    if side:
+        side.fork()
     _decode(
         (decodes, num_kv_heads, parts),
         (q, k_cache, v_cache, batch.block_tables, batch.context_lens, out, partial, marks, tickets(q.device)),
@@ -256,6 +286,7 @@ def _launch_decode(q: Tensor, k_cache: Tensor, v_cache: Tensor, batch: Attention
         (width, group, num_heads, parts, max(16, group), tile.keys, block_size, tile.stages),
         varying=(batch.block_tables.stride(0),),
         warps=tile.warps,
+        stream=side.stream if side else None,
     )
 
 

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from saccade.kernels.batch import AttentionBatch
-from saccade.kernels.gpu.attention import ALONE, DECODE, EXACT, LOG2E, NOTHING, Tile, num_parts, see, tell
+from saccade.kernels.gpu.attention import EXACT, LOG2E, NOTHING, Tile, decode_tile, num_parts, see, tell
 from saccade.kernels.gpu.launch import kernel
 from saccade.kernels.gpu.tickets import COUNT, tickets
 
@@ -94,8 +94,7 @@ def decode_attention(
     group = num_heads // num_kv_heads
     assert cos.is_contiguous(), "the tables must be in one piece"
     assert num_rows * num_kv_heads <= COUNT, "more groups of heads than tickets"
-    few = ALONE if num_rows * num_kv_heads <= 16 else DECODE
-    tile = tile or (EXACT if qkv.dtype == torch.float32 else few)
+    tile = tile or (EXACT if qkv.dtype == torch.float32 else decode_tile(num_rows * num_kv_heads))
     parts = tile.parts or num_parts(num_rows * num_kv_heads, batch.max_context, keys=tile.keys)
     out = partial = marks = qkv.new_empty(num_rows, num_heads, width)
     if parts > 1:

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 class Kernel:
-    """A kernel whose parameters are tensors, numbers that seldom change, numbers that vary, and constants, in order."""
+    """A kernel whose parameters are tensors or descriptions of tensors by tiles, numbers that seldom change, numbers that
+    vary, and constants, in order."""
 
     __slots__ = ("_known", "jitted")
 
@@ -29,32 +31,37 @@ class Kernel:
     def __call__(
         self,
         grid: tuple[int, int, int],
-        tensors: tuple[Tensor, ...],
+        tensors: tuple[Tensor | TensorDescriptor, ...],
         numbers: tuple[float, ...],
         constants: tuple[int, ...],
         *,
         varying: tuple[int, ...] = (),
         warps: int = 4,
+        stream: torch.cuda.Stream | None = None,
     ) -> None:
-        """One launch on the current stream of the device that the tensors lie on, of `grid` programs of `warps` warps.
+        """One launch on the current stream of the device that the tensors lie on, or on `stream`, of `grid` programs of
+        `warps` warps.
 
         A parameter is an int, or a float, in every call. `varying` are 32-bit; nothing is compiled when they change.
         """
-        addresses = [x.data_ptr() for x in tensors]
-        device = tensors[0].get_device()
-        key = (
-            device, warps, numbers, constants, *[x.dtype for x in tensors], *[at & 15 == 0 for at in addresses],
-        )  # fmt: skip
+        first = tensors[0]
+        assert isinstance(first, Tensor), "the first parameter tells the device"
+        places = [x.data_ptr() if isinstance(x, Tensor) else x for x in tensors]
+        device = first.get_device()
+        types = [x.dtype if isinstance(x, Tensor) else (x.base.dtype, *x.block_shape) for x in tensors]
+        aligned = [isinstance(at, TensorDescriptor) or at & 15 == 0 for at in places]
+        key = (device, warps, numbers, constants, *types, *aligned)
         known = self._known.get(key)
         if known is None:
-            built = self.jitted[grid](*tensors, *numbers, *varying, *constants, num_warps=warps)
+            with torch.cuda.stream(stream):
+                built = self.jitted[grid](*tensors, *numbers, *varying, *constants, num_warps=warps)
             if built is not None:  # the interpreter compiles nothing
                 self._known[key] = built.run, built.function, built.packed_metadata
             return
         run, function, metadata = known
-        stream = torch._C._cuda_getCurrentRawStream(device)
+        place = stream.cuda_stream if stream else torch._C._cuda_getCurrentRawStream(device)
         # The three None: nothing for profilers, which look at launches through hooks of Triton's own.
-        run(*grid, stream, function, metadata, None, None, None, *addresses, *numbers, *varying, *constants)
+        run(*grid, place, function, metadata, None, None, None, *places, *numbers, *varying, *constants)
 
 
 def kernel(*varying: str) -> Callable[[Callable[..., None]], Kernel]:
