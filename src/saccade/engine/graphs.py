@@ -58,7 +58,8 @@ class Graphs:
         self._captured: dict[Layout, tuple[torch.cuda.CUDAGraph, Passed]] = {}
         self._pool: Any = None
         self._stream: Any = None
-        """One for all: libraries take workspaces, up to 32 MiB each, for every stream that they see."""
+        """One for all: libraries take workspaces, up to 32 MiB each, for every stream that they see. What is captured
+        on it goes before the tower, which has a stream of its own."""
 
     def layouts(self) -> Iterator[Layout]:
         """All of them, the largest first, so that the others live in its memory."""
@@ -83,7 +84,7 @@ class Graphs:
     def capture(self, layout: Layout, step: Callable[[], Passed]) -> None:
         """Run `step` once as it is (kernels are loaded, libraries take their workspaces), then capture it. It must read
         its inputs where they will be in every replay."""
-        self._stream = side = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream = side = self._stream or torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             step()

@@ -1,9 +1,15 @@
 """Slices of vision work become features on the device, and features move between it and host memory, as a plan says;
-knows keys and pixels, no policy and no text."""
+knows keys and pixels, no policy and no text.
+
+On a CUDA device the tower has a stream of its own: a step that shows no picture of its own slices runs beside them, its
+products where theirs leave room. Who reads features waits for them then, and tells the allocator that it reads them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +35,10 @@ class Pictures:
         """The same in host memory."""
         self._jobs: dict[int, Encoding] = {}
         """Between two slices."""
+        self.stream = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        """Where slices run; None: with everything else."""
+        self._fresh: dict[bytes, Any] = {}
+        """Features that nobody has waited for, and the mark behind their last slice."""
         self._levels, self._width = 1 + len(model.visual.deepstack_mergers), model.config.text.hidden_size
 
     def move(self, move: Move) -> Exception | None:
@@ -40,6 +50,8 @@ class Pictures:
         features = source.pop(move.key, None)
         if features is None:
             return None
+        if source is self._features:
+            self._wait(move.key, features)
         try:
             if move.kind == "demote":
                 pinned = torch.empty(features.shape, dtype=features.dtype, pin_memory=features.is_cuda)
@@ -56,8 +68,12 @@ class Pictures:
         """Nobody waits for a job any more."""
         self._jobs.pop(job, None)
 
+    def beside(self) -> AbstractContextManager[Any]:
+        """Within it the current stream is that of the slices."""
+        return torch.cuda.stream(self.stream) if self.stream else nullcontext()
+
     def encode(self, part: EncodeSlice, failures: dict[int, Exception]) -> None:
-        """One slice of a job. What goes wrong ends the job and is kept in `failures`."""
+        """One slice of a job, within `beside`. What goes wrong ends the job and is kept in `failures`."""
         tower = self._model.visual
         try:
             if part.first == 0:
@@ -90,6 +106,7 @@ class Pictures:
                 features = torch.zeros(1, 1, 1, dtype=self._model.dtype, device=self._model.device)
                 parts.append(features.expand(self._levels, length, self._width))
             else:
+                self._wait(key, features)
                 parts.append(features[:, offset : offset + length])
         return parts
 
@@ -105,9 +122,17 @@ class Pictures:
 
     def _keep(self, units: tuple[EncodeUnit, ...], features: Tensor) -> None:
         """features [1+L, M, E] of all units, one after the other, each in memory of its own."""
-        if len(units) == 1:
-            self._features[units[0].key] = features
-            return
         parts = torch.split(features, [unit.num_patches // 4 for unit in units], dim=1)
         for unit, part in zip(units, parts, strict=True):
             self._features[unit.key] = part.contiguous()
+        if self.stream:
+            self._fresh |= dict.fromkeys((unit.key for unit in units), self.stream.record_event())
+
+    def _wait(self, key: bytes, features: Tensor) -> None:
+        """The current stream reads these features next."""
+        if self.stream is None:
+            return
+        current = torch.cuda.current_stream(features.device)
+        if mark := self._fresh.pop(key, None):
+            current.wait_event(mark)
+        features.record_stream(current)

@@ -159,10 +159,11 @@ class Runner:
                 launched.errors.append(error)
         for job in plan.cancelled:
             self._pictures.cancel(job)
-        for part in plan.encodes:
-            before = self._mark()
-            self._pictures.encode(part, launched.failed_jobs)
-            launched.slices.append((before, self._mark()))
+        with self._pictures.beside():
+            for part in plan.encodes:
+                before = self._mark()
+                self._pictures.encode(part, launched.failed_jobs)
+                launched.slices.append((before, self._mark()))
         if plan.rows:
             try:
                 launched.draws = self._forward(launched)
@@ -301,9 +302,10 @@ class Runner:
     def _warm(self) -> None:
         """Run what no graph holds once with nothing in it, so that nobody waits while kernels are compiled or loaded:
         pictures of some sizes, steps with many prompt rows, any number of decode rows beside prompts, all choices."""
-        for side in (256, 512, 768, 1024, 1536):
-            picture = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self._device)
-            self._model.visual([picture], [(1, side // 16, side // 16)])
+        with self._pictures.beside():
+            for side in (256, 512, 768, 1024, 1536):
+                picture = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self._device)
+                self._model.visual([picture], [(1, side // 16, side // 16)])
         context = longest(self._slots.tables.shape[1] * BLOCK)
         steps = [(0, rows) for rows in WARM_ROWS] + [(1 << n, 64) for n in range(self._slots.nobody.bit_length())]
         for decodes, rows in steps:
