@@ -19,8 +19,8 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 class Kernel:
-    """A kernel whose parameters are tensors or descriptions of tensors by tiles, numbers that seldom change, numbers that
-    vary, and constants, in order."""
+    """A kernel whose parameters are tensors or descriptions of tensors by tiles, numbers that seldom change, numbers
+    that vary, and constants, in order."""
 
     __slots__ = ("_known", "jitted")
 
