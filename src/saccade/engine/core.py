@@ -34,7 +34,10 @@ from saccade.types import VISION_LEVELS, CacheHits, EngineStats, Grammar, StageT
 
 logger = logging.getLogger(__name__)
 
-PACE: dict[str, dict[str, int]] = {"cuda": {}, "cpu": {"mixed_rows": 96, "vision_work": 1600}}
+PACE: dict[str, dict[str, int]] = {
+    "cuda": {},
+    "cpu": {"mixed_rows": 96, "vision_work": 1600, "relief": 4},
+}
 """What a step that also decodes may take on, where it differs from the defaults of `Limits`: about 3 ms on a GPU, 40 ms
 on a CPU with the bundled model."""
 WHOLE = 1 << 40

@@ -17,6 +17,7 @@ from torch import Tensor
 from saccade.engine.plan import EncodeSlice, EncodeUnit, FeatureRows, Move
 from saccade.engine.request import EngineRequest
 from saccade.engine.staging import Staging
+from saccade.engine.tower import SmallTower
 from saccade.model.qwen3vl import Qwen3VL
 from saccade.model.vision import Encoding
 
@@ -37,9 +38,16 @@ class Pictures:
         """Between two slices."""
         self.stream = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         """Where slices run; None: with everything else."""
+        self.small: SmallTower | None = None
+        """For what fits in it, where steps are captured."""
         self._fresh: dict[bytes, Any] = {}
         """Features that nobody has waited for, and the mark behind their last slice."""
         self._levels, self._width = 1 + len(model.visual.deepstack_mergers), model.config.text.hidden_size
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Small pictures go through captured passes from now on; a CUDA device with fused kernels is needed."""
+        self.small = SmallTower(self._model.visual, stream=self.stream)
 
     def move(self, move: Move) -> Exception | None:
         """Obey a move. Without memory for it the features are gone, and who reads them will not find them; what was
@@ -78,8 +86,13 @@ class Pictures:
         try:
             if part.first == 0:
                 pixels = [self._pixels(unit) for unit in part.units]
-                grids = [self._requests[unit.id].pictures[unit.picture].grid for unit in part.units]
-                self._jobs[part.job] = tower.begin(pixels, [(1, height, width) for _, height, width in grids])
+                sizes = [self._requests[unit.id].pictures[unit.picture].grid for unit in part.units]
+                grids = [(1, height, width) for _, height, width in sizes]
+                stills = all(len(frames) == 1 for frames in pixels)
+                if self.small and part.last == len(tower.blocks) and stills and self.small.fits(grids):
+                    self._keep(part.units, self.small(pixels, grids))
+                    return
+                self._jobs[part.job] = tower.begin(pixels, grids)
             encoding = self._jobs.get(part.job)
             if encoding is None:  # it failed in an earlier step
                 return

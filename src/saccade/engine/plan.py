@@ -49,7 +49,7 @@ class Limits:
     """Patches of one frame at which its attention costs as much as the rest of a tower block."""
     job_patches: int = 4096
     """Patches up to which pictures are encoded together; one larger picture is a job of its own."""
-    relief: int = 4
+    relief: int = 2
     """A backlog of this many unfinished prompts doubles `mixed_rows` and `vision_work`, twice as many triple them, and
     so on up to `max_rows`: when more comes than can be served, streams slow down a little and the queue drains."""
     vision_ahead: int = 16384

@@ -130,6 +130,7 @@ class Runner:
             prepare(self._device)
             if graphs:
                 self._capture(Graphs(max_running, max_context))
+                self._pictures.capture()
             self._warm()
 
     def add(self, request: EngineRequest, compiled: Compiled | None = None) -> None:

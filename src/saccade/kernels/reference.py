@@ -69,7 +69,7 @@ def segment_attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_s
     parts, first = [], 0
     for s in range(1, num_segments + 1):
         length = bounds[s] - bounds[s - 1]
-        if s == num_segments or bounds[s + 1] - bounds[s] != length:
+        if length and (s == num_segments or bounds[s + 1] - bounds[s] != length):  # an empty segment has no rows
             rows = slice(first, bounds[s])
             parts.append(_equal_segments(q[rows], k[rows], v[rows], length))
             first = bounds[s]
