@@ -21,7 +21,7 @@ def hosted(server: str) -> Iterator[str]:
 
 def test_tasks_of_the_tabs_exist(visit: Callable[..., Any]) -> None:
     ids = visit().page.evaluate('async () => (await import("/ui/latest/tasks.js")).TASKS.map((task) => task.id)')
-    assert {task for _, task in TABS} - {""} <= set(ids)
+    assert {task for task, *_ in TABS} - {""} <= set(ids)
 
 
 def test_the_component_works_in_gradio(visit: Callable[..., Any], hosted: str, shots: Callable[..., None]) -> None:
@@ -40,3 +40,13 @@ def test_the_component_works_in_gradio(visit: Callable[..., Any], hosted: str, s
     chip = page.locator(".chip:visible")
     chip.wait_for()
     assert "Find things" in chip.inner_text()
+
+
+@pytest.mark.ui_long
+def test_tabs_are_in_the_person_s_language(visit: Callable[..., Any], hosted: str) -> None:
+    page = visit(hosted, open=False, locale="zh-CN").page
+    page.goto(f"{hosted}/gradio/")
+    page.get_by_role("tab", name="收据").click()
+    chip = page.locator(".chip:visible")
+    chip.wait_for()
+    assert "收据" in chip.inner_text()

@@ -9,20 +9,20 @@ from saccade.errors import SettingsError
 
 PATH = "/gradio"
 TABS = (
-    ("Chat", ""),
-    ("Describe", "describe"),
-    ("Read text", "ocr"),
-    ("Receipts", "receipt"),
-    ("Document to Markdown", "document"),
-    ("Document to HTML", "document_html"),
-    ("Find things", "grounding"),
-    ("Computer", "computer"),
-    ("Phone", "mobile"),
-    ("Charts", "chart"),
-    ("Screenshot to HTML", "html"),
-    ("Video", "video"),
+    ("", "Chat", "对话"),
+    ("describe", "Describe", "描述"),
+    ("ocr", "Read text", "文字识别"),
+    ("receipt", "Receipts", "收据"),
+    ("document", "Document to Markdown", "文档转 Markdown"),
+    ("document_html", "Document to HTML", "文档转 HTML"),
+    ("grounding", "Find things", "目标定位"),
+    ("computer", "Computer", "电脑操作"),
+    ("mobile", "Phone", "手机操作"),
+    ("chart", "Charts", "图表转表格"),
+    ("html", "Screenshot to HTML", "截图转 HTML"),
+    ("video", "Video", "视频问答"),
 )
-"""(name of the tab, task of the component in it); the names of tasks are those of tasks.js."""
+"""(task of the component in the tab, its name in English and in Chinese); the names of tasks are those of tasks.js."""
 HEAD = '<script type="module" src="/ui/latest/app.js"></script>'
 LOOK = "saccade-chat { height: calc(100dvh - 130px); min-height: 480px; } footer { display: none !important; }"
 
@@ -37,10 +37,22 @@ def mount(app: FastAPI) -> None:
         ) from None
     fonts = ["system-ui", "sans-serif"]  # those of the default theme come from elsewhere
     theme = gradio.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
+    english = {f"tab_{task}": name for task, name, _ in TABS}
+    chinese = {f"tab_{task}": name for task, _, name in TABS}
+    words = gradio.I18n(**{"en": english, "zh": chinese, "zh-CN": chinese, "zh-TW": chinese})
     with gradio.Blocks(title="saccade", analytics_enabled=False) as blocks:
-        for name, task in TABS:
-            with gradio.Tab(name):
+        for task, *_ in TABS:
+            with gradio.Tab(words(f"tab_{task}")):
                 gradio.HTML(f'<saccade-chat plain name="gradio-{task}" task="{task}"></saccade-chat>')
     gradio.mount_gradio_app(
-        app, blocks, PATH, head=HEAD, css=LOOK, theme=theme, ssr_mode=False, footer_links=[], max_file_size=1
+        app,
+        blocks,
+        PATH,
+        head=HEAD,
+        css=LOOK,
+        theme=theme,
+        i18n=words,
+        ssr_mode=False,
+        footer_links=[],
+        max_file_size=1,
     )
