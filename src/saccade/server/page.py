@@ -3,7 +3,7 @@ nothing of what they do.
 
     /                      names the files below a version, the digest of all of them
     /ui/<version>/page.js  every module that the page opens with, in one; never changes, so a browser asks for it once
-    /ui/latest/app.js      the modules one by one for pages of others, asked about each time
+    /ui/latest/page.js     the same for pages of others, asked about each time; so are the modules one by one
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ TABS = (
     ("video", "Video", "视频问答"),
 )
 """(task of the component in the tab, its name in English and in Chinese); the names of tasks are those of tasks.js."""
-HEAD = '<script type="module" src="/ui/latest/app.js"></script>'
+HEAD = '<script type="module" src="/ui/latest/page.js"></script>'
 LOOK = "saccade-chat { height: calc(100dvh - 130px); min-height: 480px; } footer { display: none !important; }"
 
 
