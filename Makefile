@@ -45,7 +45,7 @@ soak: .venv/.dev  ## mixed traffic and kills for a long time: nothing may leak (
 	$(BIN)/pytest -q -s tests/backends/test_kills.py --kills $(KILLS)
 	$(BIN)/pytest -q tests/media/test_remote.py --urls 100000
 	$(BIN)/python benchmarks/stream_cost.py
-	$(BIN)/pytest -q -s tests/test_abuse.py --malformed 10000 --aborts 10000
+	$(BIN)/pytest -q -s tests/test_abuse.py --malformed 10000 --aborts 10000 --departures 200
 	$(BIN)/python benchmarks/overload.py
 
 clean:  ## remove the virtual environment

@@ -134,9 +134,13 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, dict[str, str]], ...]], ...] = (
                 {"held": gauge("media_store_bytes")},
             ),
             (
-                "Decoders replaced, files forgotten",
+                "Processes replaced, files forgotten",
                 "short",
-                {"{{reason}}": rate("decoders_replaced", "reason"), "forgotten": rate("media_store_evictions")},
+                {
+                    "decoder: {{reason}}": rate("decoders_replaced", "reason"),
+                    "engine": rate("engine_restarts"),
+                    "forgotten": rate("media_store_evictions"),
+                },
             ),
         ),
     ),

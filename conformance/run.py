@@ -51,7 +51,9 @@ def serving(command: list[str], name: str, *flags: str) -> Iterator[str]:
     """The address of a server with the demo model, on a free port."""
     words = [*command, "serve", "--model", "demo", "--port", "0", "--served-model-name", name, *flags]
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+        # The demo model is so small that more threads would only wait for each other.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
             assert process.stdout
             address = next((line.strip() for line in process.stdout if line.startswith("  http")), None)

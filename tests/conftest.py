@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--urls", type=int, default=5000, help="generated URLs that may reach nothing private")
     parser.addoption("--malformed", type=int, default=300, help="requests that are wrong in some way")
     parser.addoption("--aborts", type=int, default=100, help="clients that leave at a random moment")
+    parser.addoption("--departures", type=int, default=10, help="clients that leave the only place of the engine")
     parser.addoption("--kills", type=int, default=2, help="times in a row that the engine of a server is killed")
     parser.addoption("--grammar-seeds", type=int, default=3, help="answers under each schema in each way to sample")
     parser.addoption("--shots", help="directory for screenshots of the page")

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import random
 import re
@@ -236,8 +237,9 @@ def test_clients_that_leave_at_any_moment(server: outside.Server, request: pytes
 
 
 def test_what_a_client_held_is_free_at_once(request: pytest.FixtureRequest) -> None:
-    """With one place in the engine, the next is answered as soon as the one before has left."""
-    rounds = 10 + request.config.getoption("--aborts") // 100
+    """With one place in the engine, the next is answered as soon as the one before has left. `--departures 200`
+    measures it, on a machine that does nothing else, and holds it to 100 ms."""
+    rounds = request.config.getoption("--departures")
     body = {"model": "here", "messages": [{"role": "user", "content": "Go on."}], "stream": True, "ignore_eos": True}
     with outside.serving("--model", "demo", "--max-running", "1") as server, httpx.Client(timeout=60) as client:
 
@@ -253,9 +255,10 @@ def test_what_a_client_held_is_free_at_once(request: pytest.FixtureRequest) -> N
             with client.stream("POST", f"{server.url}/v1/chat/completions", json={**body, "max_tokens": 1000}) as held:
                 next(held.iter_bytes())
             waits.append(first_token(time.perf_counter()))
-    worst = sorted(waits)[int(len(waits) * 0.99) - 1]
-    print(f"\nthe next first token, after {rounds} aborts: p99 {worst * 1e3:.0f} ms; alone {alone * 1e3:.0f} ms")
-    assert worst < alone + 0.5, "0.1 on a machine that does nothing else"
+    worst = sorted(waits)[math.ceil(rounds * 0.99) - 1]
+    told = f"p50 {statistics.median(waits) * 1e3:.0f}, p99 {worst * 1e3:.0f}, alone {alone * 1e3:.0f} ms"
+    print(f"\nafter {rounds} departures, the next first token: {told}; freed in {(worst - alone) * 1e3:.0f} ms (p99)")
+    assert worst < alone + (0.5 if rounds < 200 else 0.1)
 
 
 def test_equal_requests_at_once_share_their_work(server: outside.Server) -> None:

@@ -22,6 +22,8 @@ from saccade.flags import engine_options, with_settings
 from saccade.settings import LocalSettings, Settings, as_flags, flag, wants_spans
 
 if TYPE_CHECKING:  # It needs numpy, for which --help should not wait.
+    from collections.abc import Callable, Coroutine
+
     from saccade.backends.base import Backend
     from saccade.engine.supervisor import EngineProcess
     from saccade.media.limits import Decoding
@@ -98,7 +100,7 @@ def _serve(settings: Settings, *, open_page: bool = False) -> None:
     with closing(EngineProcess(log_format=settings.log_format)) as engine:
         from saccade.server.run import bind, run
 
-        access = _access(settings)
+        access, follow = _access(settings)
         listener = bind(settings.host, settings.port, public=bool(access.keys) or settings.insecure)
         from saccade.backends.loading import Loading
         from saccade.server.app import create_app
@@ -125,12 +127,13 @@ def _serve(settings: Settings, *, open_page: bool = False) -> None:
         web = create_app(
             loading,
             resume_seconds=settings.resume_seconds,
-            limits=_limits(settings, several_keys=len(access.keys) > 1),
+            limits=_limits(settings),
             access=access,
             vllm_metrics=settings.vllm_metrics,
             page=settings.ui or settings.gradio,
             tracer=tracer,
             profile_dir=settings.profile_dir,
+            beside=follow,
         )
         if settings.gradio:
             from saccade.webui.gradio_host import mount
@@ -146,21 +149,24 @@ def _serve(settings: Settings, *, open_page: bool = False) -> None:
         )
 
 
-def _access(settings: Settings) -> Access:
-    """Who may come in."""
+def _access(settings: Settings) -> tuple[Access, Callable[[], Coroutine[Any, Any, None]] | None]:
+    """Who may come in, and what keeps that current."""
     from saccade.server.guard import Access, checked_origins, open_hosts
+    from saccade.server.key_file import KeyFile
     from saccade.server.keys import load_keys
 
     secret = settings.api_key.get_secret_value() if settings.api_key else None
-    return Access(
-        load_keys(secret, settings.api_key_file),
+    file = KeyFile(secret, settings.api_key_file) if settings.api_key_file else None
+    access = Access(
+        file.keys if file else load_keys(secret, None),
         open_hosts(settings.host, settings.allowed_host),
         checked_origins(settings.cors_origin),
         settings.share_caches,
     )
+    return access, file.follow if file else None
 
 
-def _limits(settings: Settings, *, several_keys: bool) -> Limits:
+def _limits(settings: Settings) -> Limits:
     """How much may wait."""
     from saccade.server.admission import Limits
 
@@ -173,7 +179,6 @@ def _limits(settings: Settings, *, several_keys: bool) -> Limits:
         max_queued_bytes=settings.max_queued_bytes,
         queue_timeout=settings.queue_timeout,
         target_ttft=settings.target_ttft,
-        several_keys=several_keys,
     )
 
 

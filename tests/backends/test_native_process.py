@@ -166,6 +166,7 @@ def test_a_server_outlives_its_engine(server: outside.Server) -> None:
     assert server.get("/health/ready").status_code == 200
     assert engine_of(server.process.pid) != killed
     assert any("killed by SIGKILL" in line for line in server.heard)
+    assert 'saccade:engine_restarts_total{model_name="here"} 1.0' in server.get("/metrics").text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

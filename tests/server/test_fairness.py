@@ -116,7 +116,7 @@ class Slots:
 
 def test_keys_take_turns() -> None:
     async def run() -> list[str]:
-        slots = Slots(Admission(Limits(several_keys=True), lambda: 100), 0.005)
+        slots = Slots(Admission(Limits(), lambda: 100, lambda: True), 0.005)
         greedy = [asyncio.create_task(slots.ask(key("greedy"))) for _ in range(300)]
         while len(slots.order) < 20:
             await asyncio.sleep(0.001)
@@ -133,7 +133,7 @@ def test_keys_take_turns() -> None:
 
 def test_one_key_cannot_have_all_the_room() -> None:
     async def run() -> None:
-        queue = Admission(Limits(max_waiting=10, several_keys=True), lambda: 100)
+        queue = Admission(Limits(max_waiting=10), lambda: 100, lambda: True)
         for _ in range(5):
             queue.enter(key("greedy"))
         with pytest.raises(BusyError, match="5 requests of this key are waiting"):

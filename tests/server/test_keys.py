@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from saccade.backends.base import Echo
 from saccade.errors import SettingsError
+from saccade.server import key_file
+from saccade.server.guard import Access
+from saccade.server.key_file import KeyFile
 from saccade.server.keys import PREFIX, Key, KeyLimits, load_keys, new_key
 
 
@@ -50,6 +58,57 @@ sha256 = "{digest("b")}"
     found = keys.find(b"c")
     assert found is not None
     assert found.name == "default"
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"alice:{digest('a')}\nbob:{digest('b')}\n")
+    followed = KeyFile("c", file)
+    keys = followed.keys
+    file.write_text(f"bob:{digest('b')}\n")
+    followed.look()
+    assert (keys.find(b"a"), len(keys)) == (None, 2)
+    for broken in (f"bob:{digest('b')}\nsk-saccade-secret-of-alice\n", "", None):
+        caplog.clear()
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_text(broken)
+        followed.look()
+        followed.look()
+        assert keys.find(b"b")
+        assert keys.find(b"c")
+        (said,) = caplog.records
+        assert said.levelname == "ERROR"
+        assert "sk-saccade" not in said.getMessage()
+        assert digest("b") not in said.getMessage()
+    file.write_text(f"carol:{digest('d')}\n")
+    followed.look()
+    assert keys.find(b"b") is None
+    assert keys.find(b"d")
+
+
+def test_a_key_is_withdrawn_from_a_server(
+    serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_file, "SECONDS", 0.01)
+    file = tmp_path / "keys.toml"
+    limited = '[{0}]\nsha256 = "{1}"\nrequests_per_minute = {2}\n'.format
+    file.write_text(limited("alice", digest("a"), 1) + limited("bob", digest("b"), 1))
+    followed = KeyFile(None, file)
+    url = serve(Echo(), access=Access(followed.keys), beside=followed.follow).url
+
+    def ask(secret: str) -> int:
+        body = {"model": "echo", "messages": [{"role": "user", "content": "a"}]}
+        headers = {"authorization": f"Bearer {secret}"}
+        return httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers).status_code
+
+    assert [ask("a"), ask("b"), ask("b")] == [200, 200, 429]
+    file.write_text(limited("bob", digest("b"), 100))
+    end = time.monotonic() + 5
+    while ask("a") != 401:
+        assert time.monotonic() < end
+    assert ask("b") == 200, "by its new limit"
 
 
 def test_salts_differ_and_tell_nothing() -> None:

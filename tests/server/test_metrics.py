@@ -19,7 +19,7 @@ from saccade.types import CacheHits, Delta, EngineStats, MediaStats, Request, St
 
 PATH = "/v1/chat/completions"
 COUNTERS = {"hits": 7, "waits": 1, "misses": 2, "evictions": 3}
-STATS = EngineStats(4, 5, 6, 8, 25, 100, 1000, 2000, 9, COUNTERS, {})
+STATS = EngineStats(4, 5, 6, 8, 25, 100, 1000, 2000, 9, COUNTERS, {}, 10)
 MEDIA = MediaStats(3000, 11, 12, 13, {"timeout": 14, "broken": 15, "unwanted": 16, "worn": 17})
 TIMES = StageTimes(1, 2, 3, 3.5, 4, 5, 6, 7, first_token=30, decode=80, cache=CacheHits("pixels", "host", 16))
 LAST = Delta(finish_reason="stop", usage=Usage(20, 5, image_tokens=12, video_tokens=4), times=TIMES)
@@ -126,6 +126,7 @@ def test_what_the_engine_says(served: Any) -> None:
     assert told["saccade:kv_cache_usage_perc", ""] == 0.25
     assert told["saccade:num_preemptions_total", ""] == 8
     assert told["saccade:prefix_cache_hits_total", ""] == 9
+    assert told["saccade:engine_restarts_total", ""] == 10
     assert told["saccade:feature_cache_hit_tokens_total", ""] == 7
     assert told["saccade:feature_cache_miss_tokens_total", ""] == 2
     assert told["saccade:feature_cache_evictions_total", ""] == 3

@@ -70,7 +70,7 @@ class EngineProcess:
         """Who waits for a trace."""
         self._was_loaded = False
         """By any process so far."""
-        self._failures = 0
+        self._failures = self._restarts = 0
         self._closing = False
         self._over = False
         self._serving: Child | None = None
@@ -130,7 +130,7 @@ class EngineProcess:
             done(error)
 
     def stats(self) -> EngineStats | None:
-        return self._stats
+        return replace(self._stats, restarts=self._restarts) if self._stats else None
 
     @property
     def alive(self) -> bool:
@@ -304,7 +304,9 @@ class EngineProcess:
             if self._closing:
                 return None
             try:
-                return Child(self._program, self._arena)
+                child = Child(self._program, self._arena)
+                self._restarts += 1
+                return child
             except OSError as error:
                 reason = f"No engine process can be started: {error.strerror}."
 

@@ -54,16 +54,18 @@ class Limits:
     """Seconds that a request may wait for its first token."""
     target_ttft: float | None = None
     """Requests are refused while more would wait longer for it, in seconds."""
-    several_keys: bool = False
-    """No key may have more than half of each."""
 
 
 class Admission:
     """The requests that wait, and how many more may. Belongs to one event loop."""
 
-    def __init__(self, limits: Limits, context: Callable[[], int]) -> None:
-        """`context`: tokens, the most that one request can have."""
+    def __init__(
+        self, limits: Limits, context: Callable[[], int], several_keys: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`context`: tokens, the most that one request can have. `several_keys`: whether there are; no key may then
+        have more than half of each."""
         self.limits = limits
+        self._several_keys = several_keys
         self.estimates = Estimates(context)
         self._queue: FairQueue[Ticket] = FairQueue()
         self._rates: dict[str, KeyRates] = {}
@@ -100,7 +102,7 @@ class Admission:
             raise self._full_of("bytes", limits.max_queued_bytes)
         self._check_wait(key, patience)
         rates = self._rates.get(key.name)
-        if rates is None:
+        if rates is None or rates.limits != key.limits:  # their file has changed
             rates = self._rates[key.name] = KeyRates(key.limits, monotonic())
         rates.enter(monotonic())
         if not self.waiting:
@@ -183,7 +185,7 @@ class Admission:
 
     @property
     def _share(self) -> int:
-        return 2 if self.limits.several_keys else 1
+        return 2 if self._several_keys() else 1
 
     def _max_inside(self) -> int:
         return min(max(LEAST_AHEAD, int(self._pace() * AHEAD_SECONDS)), MOST_AHEAD)
@@ -200,7 +202,7 @@ class Admission:
         key of which nobody waits is let in all the same, so that others cannot keep it out."""
         limits = self.limits
         seconds = self.expected_wait(key)
-        is_first = limits.several_keys and not self._of_key[key.name]
+        is_first = self._several_keys() and not self._of_key[key.name]
         if limits.target_ttft and self.waiting >= int(self._room) and not is_first:
             why = f"More would not have a first token within {limits.target_ttft:g} s (--target-ttft)."
         elif seconds > limits.queue_timeout:

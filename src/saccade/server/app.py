@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -52,23 +52,25 @@ def create_app(
     tracer: Tracer | None = None,
     profile_dir: Path | None = None,
     resume_seconds: float = GRACE_SECONDS,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> FastAPI:
     """The application; its lifespan starts and closes `backend`, which may still be loading when requests come.
 
     `limits`: how much may wait. `access`: who may come in. `vllm_metrics`: tell metrics by vLLM's names too. `tracer`:
     gets a span of each request. `profile_dir`: where traces of steps may be written to. `resume_seconds`:
     how long a stream goes on whose client has gone but asked to be able to come back. `page`: serve
-    the page for people at `/`.
+    the page for people at `/`. `beside` runs as long as the application does.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        lag = asyncio.create_task(metrics.lag.run())
+        tasks = [asyncio.create_task(work()) for work in (metrics.lag.run, beside) if work]
         try:
             await backend.start()
             yield
         finally:
-            lag.cancel()
+            for task in tasks:
+                task.cancel()
             await replays.close()
             await backend.close()
             if tracer:
@@ -77,7 +79,7 @@ def create_app(
     # The generated pages would load scripts from elsewhere; docs/api.md describes the interface.
     app = FastAPI(title="saccade", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     card = backend.card()
-    admission = Admission(limits, lambda: backend.card().context)
+    admission = Admission(limits, lambda: backend.card().context, lambda: len(access.keys) > 1)
     metrics = Metrics(card.id, backend.stats, admission, backend.media_stats, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, share_caches=access.share_caches)
     replays = Replays(resume_seconds)

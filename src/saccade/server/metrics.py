@@ -221,6 +221,8 @@ class Metrics(Collector):
         hits = "Prompt tokens whose keys and values were there already"
         yield self._counter(prefix + "prefix_cache_hits", hits, {"": stats.prefix_hits})
         yield self._counter(prefix + "num_preemptions", "Requests set back to make room", {"": stats.preemptions})
+        text = "Processes of the engine that took the place of one that died or hung"
+        yield self._counter(prefix + "engine_restarts", text, {"": stats.restarts})
         yield self._gauge(prefix + "num_requests_running", "Requests being computed", {"": stats.running})
         yield self._gauge(prefix + "num_requests_waiting", "Requests waiting in the engine", {"": stats.waiting})
         share = stats.kv_blocks_used / stats.kv_blocks

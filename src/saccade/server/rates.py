@@ -35,7 +35,7 @@ class KeyRates:
     """What one key has asked for."""
 
     def __init__(self, limits: KeyLimits, now: float) -> None:
-        self._limits = limits
+        self.limits = limits
         self.open = 0
         """Requests whose answers are not complete."""
         rpm, tpm = limits.requests_per_minute, limits.tokens_per_minute
@@ -44,7 +44,7 @@ class KeyRates:
 
     def enter(self, now: float) -> None:
         """One more request. Raises RateLimitError, and then it does not count."""
-        limits = self._limits
+        limits = self.limits
         if limits.concurrent and self.open >= limits.concurrent:
             raise _exceeded("concurrent", limits.concurrent, 1.0)
         if self._requests and (seconds := self._requests.missing(1, now)):
@@ -63,7 +63,7 @@ class KeyRates:
         """A prompt of so many tokens, at a guess. Raises RateLimitError."""
         if self._tokens:
             if seconds := self._tokens.missing(tokens, now):
-                raise _exceeded("tokens_per_minute", self._limits.tokens_per_minute, seconds)
+                raise _exceeded("tokens_per_minute", self.limits.tokens_per_minute, seconds)
             self._tokens.take(tokens)
 
     def correct(self, tokens: int) -> None:

@@ -23,6 +23,8 @@ class EngineStats:
     """As cache.features.FeatureCounters."""
     memory: dict[str, int]
     """Bytes set aside on the device: weights, kv, features, host_features, activations."""
+    restarts: int = 0
+    """Processes of the engine that took the place of one that died or hung; what else is counted begins anew there."""
 
 
 @dataclass(frozen=True, slots=True)
