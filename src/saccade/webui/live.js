@@ -199,7 +199,7 @@ export class Live extends EventTarget {
       if (value !== undefined && value !== null && value !== "") body[name] = Number(value);
     }
     const form = formOf(task, chat.nodes[node.parent]?.text);
-    if (form && settings.strict) body.response_format = form;
+    if (form && settings.strict && !node.begun) body.response_format = form; // the rest of an answer has no form of its own
     return body;
   }
 

@@ -12,7 +12,8 @@ export async function eachPage(session, file, add) {
   const { name } = file;
   const media = server.model?.media;
   if (!file.size) throw new FileError("file_empty", { name });
-  if (!media?.pdf || !media.max_store_bytes) throw new FileError("file_pdf", { name });
+  if (!media) throw new FileError("pdf_unsent", { name });
+  if (!media.pdf || !media.max_store_bytes) throw new FileError("file_pdf", { name });
   if (file.size > media.max_file_bytes) throw new FileError("file_large", { name, size: file.size, most: media.max_file_bytes });
   try {
     const { id, pages } = await api.sendMedia(file);
