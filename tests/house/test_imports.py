@@ -94,6 +94,7 @@ HOMES = {
     "opentelemetry": ("server.tracing",),
     "starlette": ("server",),
     "uvicorn": ("server",),
+    "httptools": ("server",),
     "prometheus_client": ("server.metrics",),
     "typer": ("cli", "commands", "flags"),
     "click": ("cli",),

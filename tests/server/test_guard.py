@@ -105,6 +105,29 @@ def test_wrong_keys(locked: Any, headers: dict[str, str]) -> None:
     assert locked.backend.salts == []
 
 
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+@pytest.mark.parametrize("wrong", [(), (0,), (1,)])
+def test_two_keys_in_one_kind_of_header_are_none(locked: Any, name: str, wrong: tuple[int, ...]) -> None:
+    """A proxy in front may have checked the other."""
+    secrets = ["wrong" if i in wrong else SECRETS[0] for i in range(2)]
+    headers = [(name, f"Bearer {secret}" if name == "authorization" else secret) for secret in secrets]
+    assert httpx.get(f"{locked.url}/v1/models", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//health/live", "/health/live/", "/HEALTH/LIVE", "/health/../v1/models", "/health/live/../../v1/models",
+        "/health/live;/v1/models", "/health/live%00", "/health/live%2f..%2f..%2fv1/models", "/%2e%2e/v1/models",
+        "http://other/v1/models", "*", "/v1/models?key=" + SECRETS[0], "/metrics", "/openapi.json",
+    ],
+)  # fmt: skip
+def test_no_spelling_of_a_path_leads_around_the_key(locked: Any, path: str) -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "POST", "TRACE"):
+        text = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        assert raw(locked.url, text.encode()).startswith(b"HTTP/1.1 401 "), method
+
+
 def test_openai_client(locked: Any) -> None:
     with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=SECRETS[1], max_retries=0) as client:
         assert client.models.list().data[0].id == "echo"
@@ -245,6 +268,8 @@ def test_pages_of_other_origins(local: Any) -> None:
         assert "access-control-allow-credentials" not in response.headers
         assert response.headers["vary"] == "Origin"
         assert response.headers["x-content-type-options"] == "nosniff"
+    two = [("origin", "https://page.example"), ("origin", "https://other.example")]
+    assert httpx.post(local.url + CHAT, json=BODY, headers=two).status_code == 403
 
 
 def test_preflights(serve: Callable[..., Any]) -> None:

@@ -194,6 +194,31 @@ def test_bodies_that_do_not_come(serve: Callable[..., Any]) -> None:
     assert httpx.post(served.url + CHAT, content=body()).status_code == 200
 
 
+@pytest.mark.parametrize("cut", ["Upgr", "Upgrade: w", "\r\n\r\n", '"model"', "nowhere"])
+def test_another_protocol_is_not_spoken(serve: Callable[..., Any], cut: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Java's client asks for HTTP/2 with each request, and goes on in this one. Nobody can fill the log by that."""
+    served = serve(Echo())
+    for wanted, framing in (
+        ("h2c", "Content-Length: {}\r\n\r\n{}"),
+        ("w", "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{}"),
+    ):
+        asked = body().decode()
+        end = "" if wanted == "h2c" else "\r\n0\r\n\r\n"
+        lines = f"Connection: Upgrade\r\nUpgrade: {wanted}\r\n{framing.format(len(asked), asked)}{end}"
+        with connect(served) as connection:
+            for _ in range(2):
+                sent = HEAD + lines.encode()
+                at = sent.find(cut.encode()) + len(cut) if cut.encode() in sent else 0
+                connection.sendall(sent[:at])
+                time.sleep(0.02)
+                connection.sendall(sent[at:])
+                heard = connection.recv(65536)
+                assert status_of(heard) == 200, heard
+                while b"hello" not in heard:
+                    heard += connection.recv(65536)
+    assert caplog.records == []
+
+
 def test_many_one_byte_chunks(serve: Callable[..., Any]) -> None:
     """CVE-2025-23310: chunks that cost more than they hold."""
     served = serve(Echo())

@@ -86,7 +86,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        origin = headers.get("origin", "")
+        origin = ", ".join(headers.getlist("origin"))  # two are none
         is_allowed = origin in self._access.origins
 
         async def send_more(message: Message) -> None:
@@ -142,8 +142,10 @@ class Guard:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             secret = headers.get("x-api-key", "")  # Anthropic's clients
+        # Of two, a proxy in front may have checked the other.
+        is_one = all(len(headers.getlist(name)) < 2 for name in ("authorization", "x-api-key"))
         # Headers are latin-1 text; what was sent are its bytes.
-        key = self._access.keys.find(secret.strip().encode("latin-1")) if secret else None
+        key = self._access.keys.find(secret.strip().encode("latin-1")) if secret and is_one else None
         if key is None:
             raise AuthError("A valid API key is needed.", hint="Send it as 'Authorization: Bearer KEY'.")
         return key

@@ -11,6 +11,7 @@ import asyncio
 import json
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from saccade.errors import RequestError
@@ -85,12 +86,37 @@ class PatientProtocol(HttpToolsProtocol):
         if self._is_between():
             self._await("head", HEAD_SECONDS)
             self._head += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._head > MAX_HEAD and not self._is_deaf and not self.transport.is_closing():
             self._is_too_large = True
             self.send_400_response("")
 
+    def _feed(self, data: bytes) -> None:
+        """Parse it. A wish for another protocol (Java's client has that of HTTP/2 with each request) is passed over, as
+        RFC 9110 allows; the parser would take the body for bytes of that protocol, so it is told the head without."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as wish:
+            if not self._is_wish():
+                return
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+            lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._feed(b"\r\n".join([*lines, b"", data[wish.args[0] :]]))
+
+    def _is_wish(self) -> bool:
+        """Whether this head asks for another protocol, and could do without."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
     def on_headers_complete(self) -> None:
+        if self._is_wish():
+            return
         self._came("head")
         self._head = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
@@ -108,6 +134,8 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def on_message_complete(self) -> None:
+        if self._is_wish():
+            return
         self._came("rest")
         super().on_message_complete()
 
