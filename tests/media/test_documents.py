@@ -30,6 +30,12 @@ def paper(colors: list[tuple[int, int, int]] = COLORS, size: tuple[int, int] = (
     return out.getvalue()
 
 
+def locked() -> bytes:
+    """The same with a password that nobody knows."""
+    words = f"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <{'11' * 32}> /U <{'22' * 32}> >> /ID [<00> <00>]"
+    return paper().replace(b"trailer\n<<", b"trailer\n<< " + words.encode())
+
+
 def ref_of(number: int | None, **wishes: int) -> MediaRef:
     return MediaRef("image", "number", data=b"", page=number, **wishes)
 
@@ -64,6 +70,7 @@ def test_a_page_has_no_more_pixels_than_are_wanted() -> None:
     ("data", "number", "words"),
     [
         (paper(), 4, "has 3 pages; there is no page 4"),
+        (locked(), 1, "locked with a password"),
         (paper()[:200], 1, "The PDF file is damaged or cut off"),
         (b"%PDF-1.7\n%%EOF", 1, "The PDF file is damaged or cut off"),
         (b"\x89PNG\r\n\x1a\n", 1, "The file is PNG, and only a PDF has pages"),

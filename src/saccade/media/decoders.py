@@ -212,7 +212,7 @@ class _Job:
             raise ValueError("no possible size")
         if not 0 < len(indices) <= most or not 0 <= fps < 1e9 or (fps == 0) != (ref.kind == "image"):
             raise ValueError("no possible number of frames")
-        if (pages > 0) != (ref.page is not None):
+        if (0 < pages < 2**31) != (ref.page is not None):
             raise ValueError("no possible number of pages")
         self._left = len(indices)
         self._bytes = start + min(SLOTS, len(indices)) * height * width * 3
