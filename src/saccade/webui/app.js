@@ -170,7 +170,7 @@ function dropHandlers(session, setDropping) {
 }
 
 function useKeys({ session, host, area, search, open, showChats, dialog }) {
-  useEffect(() => {
+  useLayoutEffect(() => { // with what is drawn: the next key may come before the next frame
     const onKey = (event) => {
       const typed = event.composedPath()[0];
       const writes = /^(TEXTAREA|INPUT|SELECT)$/.test(typed.tagName);

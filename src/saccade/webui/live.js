@@ -149,10 +149,11 @@ export class Live extends EventTarget {
     if (choice.finish_reason) node.finish = choice.finish_reason;
   }
 
-  /** Now and then what came is kept with the place in the stream, so that a page that is closed loses nothing. */
+  /** At once, and then now and then, what came is kept with the place in the stream, so that a page that is closed loses
+   * nothing. */
   keep() {
     const now = performance.now();
-    if (this.last === null || now - (this.kept || 0) < KEPT_EVERY) return;
+    if (this.last === null || now - (this.kept ?? -Infinity) < KEPT_EVERY) return;
     this.kept = now;
     this.node.stream = { id: this.id, last: this.last };
     this.session.keep(this.chat);
