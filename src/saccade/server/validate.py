@@ -35,6 +35,9 @@ MAX_ENTRIES = 500_000
 """Brackets and commas of a body, in its texts too. A parser holds the interpreter: 20 million lists held up everybody
 for 20 seconds, and these do for less than half a one. No context has room for as many, and base64 has none."""
 
+FEW = 1000
+"""Signs that are found one by one."""
+
 LISTS_OF_KINDS = ("content", "input", "output")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 KINDS = ("tool_choice", "format", "source", "response_format")
@@ -68,7 +71,7 @@ _WORDS = {
 
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is. Raises RequestError."""
-    if len(body) > MAX_ENTRIES and sum(map(body.count, (b"[", b"{", b","))) > MAX_ENTRIES:
+    if len(body) > MAX_ENTRIES and sum(_count(body, sign) for sign in (b"[", b"{", b",")) > MAX_ENTRIES:
         raise RequestError(f"The body has more than {MAX_ENTRIES:,} brackets and commas.", code="invalid_json")
     try:
         fields = from_json(body, allow_inf_nan=False)
@@ -77,6 +80,17 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise RequestError("The body must be a JSON object.", code="invalid_json")
     return fields
+
+
+def _count(body: bytes, sign: bytes) -> int:
+    """How often a byte occurs. To find is 25 times as fast as to count, as long as there is little to be found: 0.04
+    instead of 1.1 ms in a picture of 3.7 MB."""
+    at = -1
+    for found in range(FEW):
+        at = body.find(sign, at + 1)
+        if at < 0:
+            return found
+    return body.count(sign)
 
 
 def validated(kind: type[W], fields: dict[str, Any]) -> W:
