@@ -32,12 +32,11 @@ PERIOD = 0.001
 
 def serve(port: int) -> None:
     """A server as `saccade serve` has it, with a probe; GET /lag tells its values since the last time, in ms."""
-    import uvicorn
-
     from saccade.backends.native import Native
     from saccade.engine.supervisor import EngineProcess
     from saccade.media.limits import Decoding, MediaLimits
     from saccade.server.app import create_app
+    from saccade.server.run import bind, run
 
     gaps: list[float] = []
 
@@ -67,7 +66,10 @@ def serve(port: int) -> None:
         gaps.clear()
         return told
 
-    uvicorn.run(app, port=port, log_level="error")
+    async def nothing() -> None:
+        pass
+
+    run(app, bind("127.0.0.1", port, public=False), drain=nothing, drain_seconds=0, beside=nothing)
 
 
 def bodies(count: int, megapixels: float) -> list[bytes]:

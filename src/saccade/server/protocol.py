@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections import deque
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from saccade.errors import RequestError
@@ -23,9 +26,40 @@ HEAD_SECONDS = 10.0
 """From the first byte of a request to the end of its headers, and from a connection to its first byte."""
 UNREAD_SECONDS = 30.0
 """A client that takes none of what waits for it (64 KiB, beside what the network holds) is gone after so long."""
+READERS = 4
+"""Connections that go on reading in one turn of the loop."""
 LINGER_SECONDS = 10.0
 """So long the rest of a body is read and thrown away when the answer is out already: a connection that is closed with
 unread bytes takes the answer with it."""
+
+
+class Turns(FlowControl):
+    """Reading that was paused goes on for a few connections in each turn of the loop: a read brings up to 256 KiB, and
+    a hundred bodies that come at once would hold the loop for all of them."""
+
+    _waiting: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, deque[Turns]]] = WeakKeyDictionary()
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(transport)
+        self._loop = loop
+
+    def resume_reading(self) -> None:
+        if not self.read_paused:
+            return
+        self.read_paused = False
+        waiting = self._waiting.setdefault(self._loop, deque())
+        if not waiting:
+            self._loop.call_soon(self._turn, self._loop, waiting)
+        waiting.append(self)
+
+    @staticmethod
+    def _turn(loop: asyncio.AbstractEventLoop, waiting: deque[Turns]) -> None:
+        for _ in range(min(READERS, len(waiting))):
+            flow = waiting.popleft()
+            if not (flow.read_paused or flow._transport.is_closing()):
+                flow._transport.resume_reading()
+        if waiting:
+            loop.call_soon(Turns._turn, loop, waiting)
 
 
 class Gathering:
@@ -73,6 +107,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.transport = Gathering(transport, self.loop)  # type: ignore[assignment]
+        self.flow = Turns(transport, self.loop)
         self._await("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
