@@ -216,14 +216,16 @@ class Admission:
 
     def _adapt(self, asked: float, now: float) -> None:
         """How many may wait so that about one in twenty waits longer than the target: a little more for each that was
-        in time while there was a crowd, less when one was late; once for those who waited together."""
+        in time while there was a crowd, but no more than have their turn in that time at the present pace (who is let
+        in now is known to be late a whole target later), less when one was late; once for those who waited together."""
         target = self.limits.target_ttft
         if target and now - asked > target:
             if asked > self._shrunk:
                 self._shrunk = now
                 self._room = max(1.0, self._room * (1 - STEP))
         elif target and self.waiting >= self._room / 2:
-            self._room = min(self._room * (1 + STEP / 20), float(self.limits.max_waiting))
+            most = min(max(FIRST_ROOM, target * self._pace()), self.limits.max_waiting)
+            self._room = min(self._room * (1 + STEP / 20), float(most))
 
     def _full_of(self, what: Literal["tokens", "pixels", "bytes"], limit: int) -> QueueFullError:
         return self._full(f"What is waiting has as many {what} as it may: {limit} (--max-queued-{what}).")
