@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import gc
 import io
 import json
 import subprocess
@@ -66,10 +67,10 @@ def serve(port: int) -> None:
         gaps.clear()
         return told
 
-    async def nothing() -> None:
-        pass
+    async def settle() -> None:
+        gc.freeze()
 
-    run(app, bind("127.0.0.1", port, public=False), drain=nothing, drain_seconds=0, beside=nothing)
+    run(app, bind("127.0.0.1", port, public=False), drain=settle, drain_seconds=0, beside=settle)
 
 
 def bodies(count: int, megapixels: float) -> list[bytes]:

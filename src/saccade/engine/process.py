@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import logging
 import logging.config
 import os
@@ -60,6 +61,7 @@ class _Server:
         else:
             facts = self._worker.facts()
             pulse = Pulse(self._arena.pulse, spec.options.step_timeout, facts.device_type)
+            gc.freeze()  # what is here stays; to look at all of it in a collection would be a pause of every stream
             self._out.send(("loaded", facts))
             self._worker.run(self._emit, lambda _: None, self._note, pulse)
 
