@@ -70,7 +70,10 @@ def serve(port: int) -> None:
     async def settle() -> None:
         gc.freeze()
 
-    run(app, bind("127.0.0.1", port, public=False), drain=settle, drain_seconds=0, beside=settle)
+    async def nothing() -> None:
+        pass
+
+    run(app, bind("127.0.0.1", port, public=False), drain=nothing, drain_seconds=0, beside=settle)
 
 
 def bodies(count: int, megapixels: float) -> list[bytes]:

@@ -36,7 +36,7 @@ class SmallTower:
         self._fields = tuple(field.clone() for field in fields)
         self._bounds = torch.zeros(PICTURES + 2, dtype=torch.int32, device=self._rows.device)
         self._grids: tuple[Grid, ...] = ()
-        """What the fields hold."""
+        """What fields and bounds hold."""
         self._captured: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         if stream:
             self._capture(stream)
@@ -62,16 +62,18 @@ class SmallTower:
         return out[:, : count // 4].clone()
 
     def _place(self, grids: tuple[Grid, ...], size: int) -> None:
+        if grids == self._grids:
+            return
+        self._grids = ()  # until all is written
         layout = self._tower.layout(grids, self._rows.device)
-        if grids != self._grids:
-            fields = (layout.table_index, layout.table_weight, layout.cos, layout.sin)
-            for mine, theirs in zip(self._fields, fields, strict=True):
-                mine[: len(theirs)].copy_(theirs)
-            self._grids = grids
+        fields = (layout.table_index, layout.table_weight, layout.cos, layout.sin)
+        for mine, theirs in zip(self._fields, fields, strict=True):
+            mine[: len(theirs)].copy_(theirs)
         known = len(grids) + 1
         self._bounds[:known].copy_(layout.cu_seqlens)
         self._bounds[known:-1].copy_(layout.cu_seqlens[-1:].expand(PICTURES + 1 - known))
         self._bounds[-1:].fill_(size)
+        self._grids = grids
 
     def _pass(self, size: int) -> Tensor:
         index, weight, cos, sin = (field[:size] for field in self._fields)
