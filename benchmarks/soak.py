@@ -119,7 +119,6 @@ def look(pid: int, began: float) -> Sample:
 class Traffic:
     """What is sent, and what came of it."""
 
-    client: httpx.AsyncClient
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -139,22 +138,22 @@ class Traffic:
         body = {"model": "demo", "messages": [{"role": "user", "content": content}], "ignore_eos": True}
         return kind, body | {"max_tokens": luck.randint(1, 40), "stream": luck.random() < 0.5}
 
-    async def one(self, luck: random.Random) -> None:
+    async def one(self, client: httpx.AsyncClient, luck: random.Random) -> None:
         """One request."""
         if luck.random() < 0.05:
             status, data = luck.choice(WRONG)
-            answer = await self.client.post("/v1/chat/completions", content=data)
+            answer = await client.post("/v1/chat/completions", content=data)
             self.note("wrong", answer.status_code == status, answer)
             return
         kind, body = self.body(luck)
         if luck.random() < 0.1:
             try:
                 async with asyncio.timeout(luck.uniform(0, 0.5)):
-                    await self.client.post("/v1/chat/completions", json=body)
+                    await client.post("/v1/chat/completions", json=body)
             except TimeoutError:
                 self.counts["abandoned"] += 1
             return
-        answer = await self.client.post("/v1/chat/completions", json=body)
+        answer = await client.post("/v1/chat/completions", json=body)
         whole = answer.text.endswith("data: [DONE]\n\n") if body["stream"] else "choices" in answer.json()
         self.note(kind, answer.status_code == 200 and whole, answer)
 
@@ -163,11 +162,11 @@ class Traffic:
         if not is_right:
             self.wrong.append(f"{kind}: {answer.status_code} {answer.text[-200:]}")
 
-    async def run(self, until: float, number: int) -> None:
+    async def run(self, client: httpx.AsyncClient, until: float, number: int) -> None:
         """One client."""
         luck = random.Random(self.seed * 1000 + number)
         while time.monotonic() < until:
-            await self.one(luck)
+            await self.one(client, luck)
 
 
 async def fill(client: httpx.AsyncClient) -> None:
@@ -192,24 +191,24 @@ async def fill(client: httpx.AsyncClient) -> None:
 
 
 async def soak(url: str, pid: int, seconds: float, seed: int) -> tuple[Traffic, list[Sample], list[Sample]]:
-    """Traffic, and samples of each second: while caches fill, and after. Each period ends with a moment of peace, since
-    only then the numbers of files and threads say anything."""
+    """Traffic, and samples of each second: while caches fill, and after. Each period ends with a moment in which nobody
+    is connected, since only then the numbers of files and threads say anything."""
+    traffic, began = Traffic(seed), time.monotonic()
     periods: list[list[Sample]] = []
-    async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
-        await fill(client)
-        began = time.monotonic()
-        traffic = Traffic(client, seed)
-        for share in (WARM_SHARE, 1 - WARM_SHARE):
+    for share in (WARM_SHARE, 1 - WARM_SHARE):
+        async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
+            if not periods:
+                await fill(client)
             until = time.monotonic() + seconds * share
-            clients = [asyncio.create_task(traffic.run(until, n)) for n in range(CLIENTS)]
+            clients = [asyncio.create_task(traffic.run(client, until, n)) for n in range(CLIENTS)]
             samples = []
             while time.monotonic() < until:
                 samples.append(await asyncio.to_thread(look, pid, began))
                 await asyncio.sleep(1)
             await asyncio.gather(*clients)
-            await asyncio.sleep(3)
-            samples.append(await asyncio.to_thread(look, pid, began))
-            periods.append(samples)
+        await asyncio.sleep(3)
+        samples.append(await asyncio.to_thread(look, pid, began))
+        periods.append(samples)
     return traffic, periods[0], periods[1]
 
 

@@ -54,7 +54,7 @@ def _decode_rows(
     total = tl.zeros([ROWS], tl.float32)
     acc, high, total = see(
         rows, acc, high, total, k_cache, v_cache, tables + s.to(tl.int64) * table_stride, kv_head * D, last, start,
-        end, scale, HEADS // GROUP * D, D, KEYS, BLOCK_SIZE, STAGES, True,
+        end, scale, HEADS // GROUP * D, D, KEYS, BLOCK_SIZE, STAGES, True, False,
     )  # fmt: skip
     if (start < length) & (length <= start + span):
         d = tl.arange(0, D)[None, :]

@@ -10,6 +10,7 @@ addresses are multiples of 16, numbers and constants by value, warps, and the de
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -71,3 +72,9 @@ def kernel(*varying: str) -> Callable[[Callable[..., None]], Kernel]:
         return Kernel(triton.jit(function, do_not_specialize=varying))
 
     return make
+
+
+@lru_cache
+def has_descriptors(device: torch.device) -> bool:
+    """Whether the chip copies described tiles by itself and tiles were chosen for it: Hopper."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9

@@ -5,7 +5,6 @@ N patches     E width     H heads of width d (64 or 72)     S segments (frame pa
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import triton
@@ -13,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from saccade.kernels.gpu.launch import kernel
+from saccade.kernels.gpu.launch import has_descriptors, kernel
 from saccade.kernels.gpu.tickets import power_of_2
 
 LOG2E = 1.4426950408889634
@@ -145,7 +144,7 @@ def segment_attention(
     num_segments = len(cu_seqlens) - 1
     wide = 1 << width.bit_length() - 1
     rest = 0 if wide == width else max(16, power_of_2(width - wide))
-    whole = HOPPER if _describes(q.device) else TILE
+    whole = HOPPER if has_descriptors(q.device) else TILE
     tile = tile or (EXACT if q.dtype == torch.float32 else RAGGED if rest else whole)
     out = q.new_empty(num_rows, num_heads, width)
     seen: list[Tensor | TensorDescriptor] = [k, v]
@@ -160,12 +159,6 @@ def segment_attention(
         warps=tile.warps,
     )
     return out
-
-
-@lru_cache
-def _describes(device: torch.device) -> bool:
-    """Whether `HOPPER` was chosen for such a device."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
 
 
 @kernel()
