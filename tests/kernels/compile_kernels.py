@@ -15,6 +15,8 @@ from saccade.kernels.gpu import attention, decode, pointwise, products, sampling
 
 CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 """Compute capability and bytes of shared memory a program may have."""
+HALF = 115_712
+"""Of a Hopper, what each of two programs may have on one multiprocessor: 228 KiB less 1 KiB for each, halved."""
 INTEGERS = {"tables", "lengths", "cu_q", "cu_seqlens", "tickets", "counter", "at", "uses"}
 LONGS = {"slots", "index", "keys"}
 FLOATS = {"partial", "marks", "high", "temperature", "top_k", "top_p", "min_p", "uniform", "peaks"}
@@ -43,10 +45,14 @@ def kind(kernel: str, name: str) -> str:
     return "*i32" if name in INTEGERS else "*i64" if name in LONGS else "*fp32" if name in FLOATS else "*bf16"
 
 
-def build(launched: Any, chip: int, warps: int, stages: int, **constants: object) -> None:
+def build(
+    launched: Any, chip: int, warps: int, stages: int, described: tuple[str, ...] = (), **constants: object
+) -> None:
+    """`described`: parameters that are descriptors of tiles [KEYS, D]."""
     fn = launched.jitted
     kernel = fn.__name__
     types = {name: "constexpr" if name in constants else kind(kernel, name) for name in fn.arg_names}
+    types |= {name: f"tensordesc<bf16[{constants['KEYS']}, {constants['D']}]>" for name in described}
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(fn.arg_names)
@@ -56,19 +62,22 @@ def build(launched: Any, chip: int, warps: int, stages: int, **constants: object
     built = compile(ASTSource(fn, types, constants, aligned), target=GPUTarget("cuda", chip, 32), options=options)
     shared = built.metadata.shared
     print(f"{kernel} for {chip}: {shared} bytes of shared memory, {constants}")
-    assert shared <= CHIPS[chip], f"{kernel} needs {shared} bytes of shared memory"
+    assert shared <= (HALF if described else CHIPS[chip]), f"{kernel} needs {shared} bytes of shared memory"
 
 
 def build_all(chip: int) -> None:
-    paged = {"D": 128, "BLOCK_SIZE": 16}
+    has_descriptors = chip == 90
+    paged = {"D": 128, "BLOCK_SIZE": 64}
     for group, heads in ((2, 16), (4, 32)):
         for tile, parts in ((attention.DECODE, 1), (attention.DECODE, 16), (attention.SINGLE, 1), (attention.MIXED, 2)):
             cut = {"GROUP": group, "HEADS": heads, "PARTS": parts, "ROWS": 16, "KEYS": tile.keys}
             build(attention._decode, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
             build(decode._decode_rows, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
-        tile = attention.PREFILL
-        prefill = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
-        build(attention._prefill, chip, tile.warps, 3, **paged, **prefill, WIDE=attention.WIDE)
+        for tile in (attention.PREFILL, attention.HOPPER)[: 1 + has_descriptors]:
+            cut = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
+            caches = ("k_cache", "v_cache") if tile.described else ()
+            more = {"WIDE": attention.WIDE, "DESCRIBED": tile.described}
+            build(attention._prefill, chip, tile.warps, 3, caches, **paged, **cut, **more)
         for each, warps in ((1, 1), (16, 4)):
             build(pointwise._norm_rope_store, chip, warps, 3, HQ=heads, HK=8, D=128, HEADS=each)
     for width in (2048, 2560):
@@ -93,9 +102,12 @@ def build_all(chip: int) -> None:
             build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags)
     for width, rest in ((64, 0), (72, 16)):
         heads = {"HEADS": 16, "D": width, "WIDE": 64, "REST": rest}
-        picture = vision.RAGGED if rest else vision.TILE  # a descriptor's type is not known to this way of compiling
-        cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages, "DESCRIBED": False}
-        build(vision._segment, chip, picture.warps, picture.stages, **heads, **cut)
+        for picture in (vision.RAGGED if rest else vision.TILE, vision.HOPPER)[: 1 + (has_descriptors and not rest)]:
+            cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
+            seen = ("k", "v") if picture.described else ()
+            build(
+                vision._segment, chip, picture.warps, picture.stages, seen, **heads, **cut, DESCRIBED=picture.described
+            )
         build(vision._rotate, chip, 4, 3, H=32, D=width, HEADS=32, BLOCK=32 if width == 64 else 64)
     for depth in (1, 2):
         size = 768 * depth

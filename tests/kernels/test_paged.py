@@ -11,16 +11,18 @@ from saccade.kernels import AttentionBatch, paged
 BLOCK = 4
 
 
-def make_batch(rows: list[int], contexts: list[int], *, spare: int = 1) -> tuple[AttentionBatch, int]:
+def make_batch(
+    rows: list[int], contexts: list[int], *, spare: int = 1, block: int = BLOCK
+) -> tuple[AttentionBatch, int]:
     """Sequences with these rows and contexts in blocks drawn at random, and how many blocks there are."""
-    counts = [-(-length // BLOCK) for length in contexts]
+    counts = [-(-length // block) for length in contexts]
     free = (torch.randperm(sum(counts)) + 1).tolist()
     tables = torch.zeros(len(rows), max(counts) + spare, dtype=torch.int32)
     slots = []
     for s, (q, length) in enumerate(zip(rows, contexts, strict=True)):
         tables[s, : counts[s]] = torch.tensor([free.pop() for _ in range(counts[s])], dtype=torch.int32)
         for i in range(length - q, length):
-            slots.append(int(tables[s, i // BLOCK]) * BLOCK + i % BLOCK if length else 0)
+            slots.append(int(tables[s, i // block]) * block + i % block if length else 0)
     cu_q = torch.tensor([0, *rows]).cumsum(0).to(torch.int32)
     batch = AttentionBatch(
         torch.tensor(slots),

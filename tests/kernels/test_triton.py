@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,25 @@ def test_prefill(rows: list[int], contexts: list[int], heads: tuple[int, int], d
     twin = paged.paged_attention(q, k_cache, v_cache, batch)
     for tile in (None, attention.Tile(rows=16, keys=16)):
         agree(attention.paged_attention(q, k_cache, v_cache, batch, tile=tile), twin)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("heads", [(2, 2), (4, 1)])
+@pytest.mark.parametrize("block", [16, 32])
+@pytest.mark.parametrize(("rows", "contexts"), [CASES[6], ([40], [75])], ids=str)
+def test_prefill_by_descriptions(
+    rows: list[int], contexts: list[int], block: int, heads: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """A tile of keys is a piece of one block; what lies there behind the last key does not matter."""
+    batch, num_blocks = make_batch(rows, contexts, block=block)
+    caches = draw(2, num_blocks, block, heads[1], 16, dtype=dtype)
+    for table, length in zip(batch.block_tables, contexts, strict=True):
+        caches[:, table[length // block], length % block :] = torch.nan
+    batch, q = placed(batch), draw(sum(rows), heads[0], 16, dtype=dtype)
+    twin = attention.paged_attention(q, *caches, batch, tile=attention.Tile(rows=16, keys=16))
+    described = attention.Tile(rows=16, keys=16, described=True)
+    whole = replace(batch, num_decodes=0) if batch.num_decodes else batch
+    agree(attention.paged_attention(q, *caches, whole, tile=described), twin)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

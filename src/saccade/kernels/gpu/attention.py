@@ -8,7 +8,7 @@ Sequences that decode split their keys over programs; the others go in tiles of 
 How many programs there are depends on shapes and on `max_context` alone, so a graph may be replayed with other lengths.
 
 Scores are kept in base 2 (scaled by log2(e)), so that a softmax needs exp2 alone; a maximum over nothing is -1e30, for
-the difference of two infinities is NaN. Nothing here needs more than tensor cores and 16-byte loads.
+the difference of two infinities is NaN. Nothing here needs more than tensor cores and 16-byte loads, but for `HOPPER`.
 """
 
 from dataclasses import dataclass
@@ -86,9 +86,6 @@ def see(
         block = tl.load(table + (place + KEYS) // BLOCK_SIZE, mask=place + KEYS < end, other=0)
         if DESCRIBED:
             k = k_cache.load([row.to(tl.int32), base])
-            v = v_cache.load([row.to(tl.int32), base])
-            if MASKED:
-                v = tl.where((key < end)[:, None], v, 0.0)  # behind the last key, whatever was there before
         elif MASKED:
             k = tl.load(k_cache + row[:, None] * STRIDE + base + d[None, :], mask=(key < end)[:, None], other=0.0)
             v = tl.load(v_cache + row[:, None] * STRIDE + base + d[None, :], mask=(key < end)[:, None], other=0.0)
@@ -102,6 +99,10 @@ def see(
         weight = tl.exp2(score * scale - (higher * scale)[:, None])
         fade = tl.exp2((high - higher) * scale)
         total = total * fade + tl.sum(weight, 1)
+        if DESCRIBED:
+            v = v_cache.load([row.to(tl.int32), base])
+            if MASKED:
+                v = tl.where((key < end)[:, None], v, 0.0)  # behind the last key, whatever was there before
         acc = tl.dot(weight.to(v.dtype), v, acc * fade[:, None], input_precision="ieee")
         high = higher
     return acc, high, total
@@ -323,7 +324,9 @@ def _launch_prefill(
     caches: list[Tensor | TensorDescriptor] = [k_cache, v_cache]
     if tile.described:
         assert block_size % tile.keys == 0, "a tile of keys must lie in one block"
-        caches = [TensorDescriptor.from_tensor(x.flatten(0, 1).flatten(1), [tile.keys, width]) for x in (k_cache, v_cache)]
+        caches = [
+            TensorDescriptor.from_tensor(x.flatten(0, 1).flatten(1), [tile.keys, width]) for x in (k_cache, v_cache)
+        ]
     constants = width, group, num_heads, rows, tile.keys, block_size, tile.stages, max(WIDE, power_of_2(sequences))
     _prefill(
         (tiles, num_heads // group, 1),
