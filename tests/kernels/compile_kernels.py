@@ -11,7 +11,7 @@ from typing import Any
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from saccade.kernels.gpu import attention, decode, pointwise, products, sampling, stream, vision
+from saccade.kernels.gpu import attention, decode, few, pointwise, products, sampling, stream, vision
 
 CHIPS = {90: 232_448, 89: 101_376, 86: 101_376}
 """Compute capability and bytes of shared memory a program may have."""
@@ -48,11 +48,11 @@ def kind(kernel: str, name: str) -> str:
 def build(
     launched: Any, chip: int, warps: int, stages: int, described: tuple[str, ...] = (), **constants: object
 ) -> None:
-    """`described`: parameters that are descriptors of tiles [KEYS, D]."""
+    """`described`: parameters that are descriptors, and their tiles."""
     fn = launched.jitted
     kernel = fn.__name__
     types = {name: "constexpr" if name in constants else kind(kernel, name) for name in fn.arg_names}
-    types |= {name: f"tensordesc<bf16[{constants['KEYS']}, {constants['D']}]>" for name in described}
+    types |= {name: f"tensordesc<bf16[{tall}, {wide}]>" for name, (tall, wide) in (described or {}).items()}
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(fn.arg_names)
@@ -65,6 +65,16 @@ def build(
     assert shared <= (HALF if described else CHIPS[chip]), f"{kernel} needs {shared} bytes of shared memory"
 
 
+def build_few(chip: int) -> None:
+    for rows in (16, 32):
+        for outputs, inner, gate in ((2048, 6144, False), (9728, 2560, True), (2560, 9728, False)):
+            cut = few.default_tile(rows, outputs, gate=gate)
+            tiles = {"x": (rows, cut.inner), "weight": (cut.outputs, cut.inner)}
+            shape = {"K": inner, "OUT": outputs, "N": rows, "OUTPUTS": cut.outputs, "INNER": cut.inner}
+            how = {"SPLITS": cut.splits, "STAGES": cut.stages, "ADD": not gate, "GATE": gate}
+            build(few._few, chip, cut.warps, cut.stages, tiles, **shape, **how)
+
+
 def build_all(chip: int) -> None:
     has_descriptors = chip == 90
     paged = {"D": 128, "BLOCK_SIZE": 64}
@@ -75,7 +85,7 @@ def build_all(chip: int) -> None:
             build(decode._decode_rows, chip, tile.warps, 3, **paged, **cut, STAGES=tile.stages)
         for tile in (attention.PREFILL, attention.HOPPER)[: 1 + has_descriptors]:
             cut = {"GROUP": group, "HEADS": heads, "ROWS": tile.rows, "KEYS": tile.keys, "STAGES": tile.stages}
-            caches = ("k_cache", "v_cache") if tile.described else ()
+            caches = dict.fromkeys(("k_cache", "v_cache"), (tile.keys, 128)) if tile.described else None
             more = {"WIDE": attention.WIDE, "DESCRIBED": tile.described}
             build(attention._prefill, chip, tile.warps, 3, caches, **paged, **cut, **more)
         for each, warps in ((1, 1), (16, 4)):
@@ -100,11 +110,13 @@ def build_all(chip: int) -> None:
             how = {"SPLITS": cut.splits, "STAGES": cut.stages}
             flags = {"NORM": norm, "ADD": add, "GATE": gate}
             build(stream._stream, chip, cut.warps, cut.stages, **shape, **how, **flags)
+    if has_descriptors:
+        build_few(chip)
     for width, rest in ((64, 0), (72, 16)):
         heads = {"HEADS": 16, "D": width, "WIDE": 64, "REST": rest}
         for picture in (vision.RAGGED if rest else vision.TILE, vision.HOPPER)[: 1 + (has_descriptors and not rest)]:
             cut = {"ROWS": picture.rows, "KEYS": picture.keys, "STAGES": picture.stages}
-            seen = ("k", "v") if picture.described else ()
+            seen = dict.fromkeys("kv", (picture.keys, width)) if picture.described else None
             build(
                 vision._segment, chip, picture.warps, picture.stages, seen, **heads, **cut, DESCRIBED=picture.described
             )

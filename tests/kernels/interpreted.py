@@ -13,7 +13,19 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-__all__ = ["DEVICE", "HAS_DEVICE", "MARKS", "TYPES", "attention", "decode", "pointwise", "sampling", "stream", "vision"]
+__all__ = [
+    "DEVICE",
+    "HAS_DEVICE",
+    "MARKS",
+    "TYPES",
+    "attention",
+    "decode",
+    "few",
+    "pointwise",
+    "sampling",
+    "stream",
+    "vision",
+]
 
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -26,7 +38,7 @@ try:
     import triton.experimental.gluon  # noqa: F401 (the first launch would import it, too late for this choice)
     from triton.runtime import interpreter
 
-    from saccade.kernels.gpu import attention, decode, pointwise, sampling, stream, vision
+    from saccade.kernels.gpu import attention, decode, few, pointwise, sampling, stream, vision
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 

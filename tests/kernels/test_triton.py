@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, attention, decode, pointwise, stream, vision
+from interpreted import DEVICE, HAS_DEVICE, MARKS, TYPES, attention, decode, few, pointwise, stream, vision
 from test_paged import BLOCK, CASES, make_batch
 from torch import Tensor
 
@@ -184,6 +184,18 @@ def test_stream(rows: int, inner: int, outputs: int, tile: stream.Tile | None, d
     agree(stream.linear(x, weight, tile=tile), x @ weight.t())
     agree(stream.linear_add(x, weight, residual, tile=tile), fused.linear_add(x, weight, residual))
     agree(stream.norm_gate_up(x, norm, 1e-6, weight, tile=tile), fused.norm_gate_up(x, norm, 1e-6, weight))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("rows", [2, 19])
+@pytest.mark.parametrize("tile", [stream.Tile(16, 32, 4, 2), stream.Tile(64, 16, 4, 3, splits=4)], ids=str)
+@pytest.mark.parametrize(("inner", "outputs"), [(64, 32), (80, 24)])
+def test_few(rows: int, inner: int, outputs: int, tile: stream.Tile, dtype: torch.dtype) -> None:
+    x, weight = draw(rows, inner + 8, dtype=dtype)[:, :inner], draw(outputs, inner, dtype=dtype) / 8
+    residual = draw(rows, outputs, dtype=dtype)
+    for _ in range(2):  # tickets are put back
+        agree(few.linear_add(x, weight, residual, tile=tile), fused.linear_add(x, weight, residual))
+    agree(few.gate_up(x, weight, tile=tile), reference.silu_mul(x @ weight.t()))
 
 
 @pytest.mark.parametrize("dtype", TYPES)

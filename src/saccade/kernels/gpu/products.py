@@ -4,9 +4,10 @@
     N rows     K inner width     O outputs
 
 One row: the weight streams through once, and norm, gate and residual ride along (`stream`). More rows: cuBLAS, with a
-kernel for the rows before or behind it; up to 16 rows, products that add a residual and the head still stream. Measured
-on an H200, us, 8 rows, streamed / cuBLAS: qkv 2B 12.0 / 9.0, gate_up 2B 23.0 / 19.4; down 10.9 / 12.0, 4B 17.2 / 18.3;
-o 6.1 / 6.2, 4B 9.2 / 10.5; head 154 / 161, 4B 189 / 198.
+kernel for the rows before or behind it; up to 16 rows, products that add a residual and the head still stream. On
+Hopper another kernel (`few`) takes those and the gate's, the latter up to 32 rows where the outputs alone occupy the
+device. Measured on an H200, us, 8 rows, streamed / cuBLAS: qkv 2B 12.0 / 9.0, gate_up 2B 23.0 / 19.4; down 10.9 / 12.0,
+4B 17.2 / 18.3; o 6.1 / 6.2, 4B 9.2 / 10.5; head 154 / 161, 4B 189 / 198.
 """
 
 from __future__ import annotations
@@ -15,10 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.kernels.gpu import pointwise, stream
+from saccade.kernels.gpu import few, pointwise, stream
+from saccade.kernels.gpu.launch import has_descriptors
 
 HEAD = 65536
 """Outputs from which a product is taken for the head's."""
+
+
+WIDE = 2 * 64 * few.MULTIPROCESSORS
+"""Outputs of gate and up from which `few` beats cuBLAS at more than 16 rows."""
+
+
+def _is_few(x: Tensor, *, most: int) -> bool:
+    return 1 < len(x) <= most and x.dtype != torch.float32 and has_descriptors(x.device)
 
 
 def norm_linear(x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> Tensor:
@@ -32,14 +42,18 @@ def norm_gate_up(x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor) -> 
     """See `fused.norm_gate_up`. Without streaming: bytes 4 N K of the norm, 6 N F of the gate; operations 4 N F K."""
     if len(x) == 1:
         return stream.norm_gate_up(x, norm_weight, eps, weight)
-    return pointwise.silu_mul(F.linear(pointwise.rms_norm(x, norm_weight, eps), weight))
+    x = pointwise.rms_norm(x, norm_weight, eps)
+    if _is_few(x, most=few.MOST_ROWS if len(weight) >= WIDE else stream.MOST_ROWS):
+        return few.gate_up(x, weight)
+    return pointwise.silu_mul(F.linear(x, weight))
 
 
 def linear_add(x: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """See `fused.linear_add`. Behind few rows cuBLAS adds where it writes, so the result lies where the residual was:
     anywhere else, the residual would be copied there first (4 N O bytes)."""
     if len(x) <= stream.MOST_ROWS:
-        return stream.linear_add(x, weight, residual)
+        add = few.linear_add if _is_few(x, most=stream.MOST_ROWS) else stream.linear_add
+        return add(x, weight, residual)
     return residual.addmm_(x, weight.t())
 
 
