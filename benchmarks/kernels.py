@@ -208,7 +208,7 @@ def streams(bench: Bench, model: str, m: Shape, name: str) -> Iterator[Row]:
     twin: Callable[..., Tensor]
     fast: Callable[..., Tensor]
     chosen: Callable[..., Tensor]
-    for n in (1, 8):
+    for n in (1, 8, 32):
         x, r = bench.draw(n, inner), bench.draw(n, outputs)
         if kind == "add":
             twin, fast, chosen = fused.linear_add, stream.linear_add, products.linear_add
@@ -228,7 +228,7 @@ def streams(bench: Bench, model: str, m: Shape, name: str) -> Iterator[Row]:
             "twin": lambda i, args=args: twin(*args(weights[i])),
             "default": lambda i, args=args: chosen(*args(weights[i])),
         }
-        for tile in ONE_ROW if n == 1 else FEW_ROWS:
+        for tile in ONE_ROW if n == 1 else FEW_ROWS if n <= stream.MOST_ROWS else ():
             variants[label(tile)] = lambda i, args=args, tile=tile: fast(*args(weights[i]), tile=tile)
         variants["cuBLAS and kernels"] = cublas  # the last: it adds into its residual
         head = (f"stream {name}", model, f"{n} rows")

@@ -21,9 +21,9 @@ CPU_SHARE = 0.5
 CPU_FEATURES = 256 * 2**20
 GPU_FEATURES = 1 / 20
 """Of the whole memory of a GPU, for features of pictures."""
-GRAPHS = 640 * 2**20
-"""What captured steps keep: their activations, and the driver's description of some 100 graphs, for MANY sequences."""
-FEW_GRAPHS = 192 * 2**20
+GRAPHS = 704 * 2**20
+"""What captured steps keep: their activations, and the driver's description of some 140 graphs, for MANY sequences."""
+FEW_GRAPHS = 208 * 2**20
 """The same for one sequence, for which fewer are captured. Peaks of that case measured on an H200 are 96 and 98 % of
 what is foretold."""
 MANY = 256

@@ -24,7 +24,8 @@ DECODES = (*range(1, 33), *range(40, 257, 8))
 """Sequences of steps without prompt rows."""
 MIXED_DECODES = (0, 8, 32, 128)
 """Decode rows of steps with prompt rows."""
-PROMPT_ROWS = (64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024)
+PROMPT_ROWS = (*range(64, 449, 64), *range(480, 641, 32), *range(704, 1025, 64))
+"""Rows that are over are computed all the same: 520 in the room of 576 cost 12 % (0.6 ms, 4B)."""
 PROMPTS = 8
 """Prompts of one step, and one more that owns the rows that are over."""
 MAX_CONTEXT = 65536
