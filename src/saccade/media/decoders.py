@@ -2,7 +2,7 @@
 what is said to a decoder (worker.py), and no format.
 
     here:   {"job": 7, "kind", "lengths", ...}                   +           +
-    there:                    {"size", "indices", "fps"} {"frame": 0} {"frame": 1} ...   or {"error"} at any place
+    there:                    {"frame": 0, "size", "indices", "fps"} {"frame": 1} ...   or {"error"} at any place
 
     memory: | file as it came | frame 0, 2, 4 ... | frame 1, 3, 5 ... |
 
@@ -214,7 +214,7 @@ class _Job:
             raise ValueError("no possible number of frames")
         if (0 < pages < 2**31) != (ref.page is not None):
             raise ValueError("no possible number of pages")
-        self._left = len(indices)
+        self._left = len(indices) - 1
         self._bytes = start + min(SLOTS, len(indices)) * height * width * 3
         pixels = self._frames(height, width, len(indices))
         return Frames(ref.kind, pixels, (height, width), indices, fps, blob.digest, ref.param, pages)
@@ -222,7 +222,7 @@ class _Job:
     def finish(self) -> None:
         """The decoder is to be ready for the next file; one with much left to say is not."""
         with suppress(MediaError):
-            while 0 < self._left <= SLOTS:
+            while 0 < self._left < SLOTS:  # it waits for no answer meanwhile
                 self._left -= 1
                 self._hear()
         if self._left > 0:
@@ -232,8 +232,9 @@ class _Job:
 
     def _frames(self, height: int, width: int, count: int) -> Iterator[UInt8Array]:
         for number in range(count):
-            self._left -= 1
-            self._hear()
+            if number:  # the first was told with the facts
+                self._left -= 1
+                self._hear()
             start = self._limits.max_file_bytes + number % SLOTS * self._limits.max_image_pixels * 3
             pixels = np.frombuffer(self._decoder.shared, np.uint8, height * width * 3, start)
             yield pixels.reshape(height, width, 3)

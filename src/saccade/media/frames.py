@@ -16,7 +16,7 @@ import numpy as np
 from saccade.errors import MediaError
 from saccade.media.documents import decode_page
 from saccade.media.limits import MediaLimits
-from saccade.media.stills import PICTURES, decode_still
+from saccade.media.stills import PICTURES, Room, decode_still
 from saccade.media.video import VIDEOS, Video
 from saccade.types import Blob, Frames, MediaKind, MediaRef, UInt8Array
 
@@ -48,8 +48,11 @@ class Sampling:
         return tuple(int(place) for place in np.linspace(0, total - 1, min(count, total)).round())
 
 
-def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = Sampling()) -> Frames:
-    """The picture in `blob`, or the frames of its video that `ref` asks for (else `sampling`).
+def decode(
+    blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = Sampling(), room: Room | None = None
+) -> Frames:
+    """The picture in `blob`, or the frames of its video that `ref` asks for (else `sampling`). A still lies in `room`
+    where its decoder can write there.
 
     The header is read and held against `limits` before anything is decoded. The frames of a video after the first are
     decoded while they are read. MediaError for a file that is empty, of another format, damaged, cut off or too large.
@@ -59,7 +62,7 @@ def decode(blob: Blob, ref: MediaRef, limits: MediaLimits, sampling: Sampling = 
     if ref.page is not None:
         return _decode_page(blob, ref, limits)
     if ref.kind == "image":
-        pixels = decode_still(_format(blob.data, ref), blob.data, ref, limits)
+        pixels = decode_still(_format(blob.data, ref), blob.data, ref, limits, room)
         return Frames("image", (pixels,), pixels.shape[:2], (0,), 0.0, blob.digest, ref.param)
     video = Video(_format(blob.data, ref), blob.data, ref, limits)
     indices = sampling.indices(video.total, video.fps, ref, limits.max_frames)

@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,7 +23,7 @@ from saccade.errors import MediaError
 from saccade.media import documents, video
 from saccade.media.frames import Sampling, decode
 from saccade.media.limits import MediaLimits
-from saccade.types import Blob, MediaRef
+from saccade.types import Blob, MediaRef, UInt8Array
 
 ACK = b"+"
 """A frame has been read, and its place may be written again."""
@@ -56,20 +57,24 @@ def _answer(connection: Connection, shared: mmap.mmap, job: dict[str, Any], limi
     def tell(**facts: Any) -> None:
         connection.send_bytes(json.dumps({"job": job["job"]} | facts).encode())
 
+    def place(number: int, length: int) -> UInt8Array:
+        start = limits.max_file_bytes + number % SLOTS * limits.max_image_pixels * 3
+        return np.frombuffer(shared, np.uint8, length, start)
+
     try:
         ref = MediaRef(job["kind"], "", **job["wishes"])
         parts = tuple(_cut(shared, job["lengths"]))
         blob = Blob(b"", "", parts) if job["is_list"] else Blob(parts[0], "")
-        frames = decode(blob, ref, limits, s)
-        tell(size=frames.size, indices=frames.indices, fps=frames.fps, pages=frames.num_pages)
-        pixels = np.frombuffer(shared, np.uint8)
-        length = frames.size[0] * frames.size[1] * 3
+        frames = decode(blob, ref, limits, s, partial(place, 0))
+        facts = {"size": frames.size, "indices": frames.indices, "fps": frames.fps, "pages": frames.num_pages}
         for number, frame in enumerate(frames.pixels):
             if number >= SLOTS:
                 connection.recv_bytes()
-            start = limits.max_file_bytes + number % SLOTS * limits.max_image_pixels * 3
-            pixels[start : start + length].reshape(frame.shape)[:] = frame
-            tell(frame=number)
+            pixels = place(number, frame.size)
+            if not np.may_share_memory(pixels, frame):  # else it was decoded into its place
+                pixels.reshape(frame.shape)[:] = frame
+            tell(frame=number, **facts)
+            facts = {}
     except MediaError as error:
         tell(error=error.message, hint=error.hint)
     except MemoryError:

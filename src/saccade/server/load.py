@@ -22,8 +22,8 @@ PIXELS: dict[MediaKind, int] = {"image": 2**21, "video": 2**26}
 """Of a file that does not tell at its beginning: two megapixels; 64 frames of a megapixel."""
 MEMORY = 16
 """About so many requests the mean tokens of a picture remember."""
-HEAD = 64 * 1024
-"""Bytes of a file that are looked at: a JPEG's size stands behind its EXIF data."""
+HEADS = (1536, 64 * 1024)
+"""Bytes of a file that are looked at, and where they do not tell, more: the size of a JPEG stands behind its EXIF."""
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -79,18 +79,19 @@ class Estimates:
 def _pixels(ref: MediaRef) -> int:
     """Of a picture or video, as its first bytes tell."""
     if ref.kind == "image":
-        data = ref.data[:HEAD] if ref.data else _beginning(ref.url or "")
-        if data and (size := size_of(data)):
-            return size[0] * size[1]
+        for length in HEADS:
+            data = ref.data[:length] if ref.data else _beginning(ref.url or "", length)
+            if data and (size := size_of(data)):
+                return size[0] * size[1]
     return PIXELS[ref.kind]
 
 
-def _beginning(url: str) -> bytes:
-    """The first bytes of what a base64 data: URL holds; none of any other."""
+def _beginning(url: str, length: int) -> bytes:
+    """The first `length` bytes of what a base64 data: URL holds; none of any other."""
     if not url.startswith("data:"):
         return b""
     at = url.find(",", 0, 256) + 1
-    text = url[at : at + HEAD * 4 // 3]
+    text = url[at : at + length * 4 // 3]
     try:
         return b64decode(text[: len(text) // 4 * 4])
     except (Error, ValueError):
