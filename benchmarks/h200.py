@@ -38,6 +38,7 @@ from saccade.bench.client import Client
 from saccade.bench.context import Context, good
 from saccade.bench.launch import Launched, launched
 from saccade.bench.plan import FULL
+from saccade.engine.footprint import tokens_per_block
 from saccade.errors import SaccadeError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +46,8 @@ PHASES = ("ready", "ruler", "gateway", "memory")
 START_SECONDS, RULER_SECONDS, REQUEST_SECONDS = 180, 300, 120
 CONTEXT = 4096
 """Tokens of the one stream whose memory is measured."""
-BLOCK = 16
-"""Tokens of a block of keys and values."""
+BLOCK = tokens_per_block(is_gpu=True)
+"""Tokens of a block of keys and values; a whole number of a CPU's."""
 FEATURES = 64 * 2**20
 """Bytes for features of pictures beside it: three pictures of 1024x1024 of the 2B model."""
 QUICK_RULER = ("--small", "--n", "3", "--conc", "2,4", "--side", "448")

@@ -14,9 +14,8 @@ import pytest
 import outside
 import tiny
 from saccade import hub
-from saccade.cache.blocks import BLOCK
 from saccade.engine.core import Engine
-from saccade.engine.footprint import CUDA_CONTEXT, GRAPHS, DeviceMemory, activation_bytes, divide
+from saccade.engine.footprint import CUDA_CONTEXT, GRAPHS, DeviceMemory, activation_bytes, divide, tokens_per_block
 from saccade.engine.options import EngineOptions
 from saccade.errors import CheckpointError, SettingsError
 from saccade.estimate import Estimate, estimate
@@ -28,6 +27,7 @@ from saccade.model.weights import build_empty, initialize
 from saccade.settings import load
 
 GIB = 2**30
+BLOCK = tokens_per_block(is_gpu=True)
 
 
 def of(config: ModelConfig, memory: int, options: EngineOptions | None = None, **more: Any) -> Estimate:
@@ -47,7 +47,8 @@ def test_released_models_as_the_engine_would_divide(shared: Path, name: str, gib
     model = build_empty(config, select("cpu", fused=False)).bfloat16()
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     memory = DeviceMemory(gib * GIB - CUDA_CONTEXT - weights, gib * GIB, is_gpu=True)
-    plan = divide(config, Widths(2, 2), weights, memory, EngineOptions(), max_context=262_144, max_running=256)
+    wishes = {"max_context": 262_144, "max_running": 256, "block_size": BLOCK}
+    plan = divide(config, Widths(2, 2), weights, memory, EngineOptions(), **wishes)
     assert (told.weights, told.kv, told.features) == (weights, plan.kv, plan.features)
     assert told.kv_tokens == (plan.num_blocks - 1) * BLOCK
     assert told.largest_step == activation_bytes(config, Widths(2, 2)) + GRAPHS
@@ -63,7 +64,7 @@ def test_the_largest_context_is_what_an_engine_on_this_machine_takes() -> None:
     initialize(model)
     engine = Engine(model, stop_ids=(), options=EngineOptions(kv_cache_bytes=told.kv))
     assert engine.memory.kv == told.kv
-    assert engine.max_context == told.rows[0].context == 8 * BLOCK
+    assert engine.max_context == told.rows[0].context == 8 * 16
 
 
 def test_rows_share_what_there_is(shared: Path) -> None:

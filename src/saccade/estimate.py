@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from saccade.cache.blocks import BLOCK
 from saccade.engine.footprint import CUDA_CONTEXT, DeviceMemory, before_load, block_bytes, feature_bytes_per_token
 from saccade.engine.options import EngineOptions
 from saccade.errors import SettingsError
@@ -84,7 +83,7 @@ def estimate(
     widths = Widths.of(dtype)
     libraries = CUDA_CONTEXT if is_gpu else 0
     plan = before_load(config, dtype, DeviceMemory(memory - libraries, memory, is_gpu), options)
-    tokens = plan.num_tokens
+    tokens, size = plan.num_tokens, plan.block_size
     longest = options.max_context or most
     return Estimate(
         model=name,
@@ -98,11 +97,11 @@ def estimate(
         features=plan.features,
         feature_pictures=plan.features // (MEGAPIXEL // PER_TOKEN * feature_bytes_per_token(config, widths)),
         kv=plan.kv,
-        kv_per_token=block_bytes(config, widths) // BLOCK,
+        kv_per_token=block_bytes(config, widths, size) // size,
         kv_tokens=tokens,
         model_context=most,
-        full_contexts=None if options.max_context is None else tokens // (-(-longest // BLOCK) * BLOCK),
-        rows=tuple(_row(count, min(longest, tokens // BLOCK // count * BLOCK), max_pixels) for count in STREAMS),
+        full_contexts=None if options.max_context is None else tokens // (-(-longest // size) * size),
+        rows=tuple(_row(count, min(longest, tokens // size // count * size), max_pixels) for count in STREAMS),
     )
 
 

@@ -91,7 +91,7 @@ def test_everything(h200: ModuleType, servers: Servers, monkeypatch: pytest.Monk
     common = ("--model", str(DEMO), "--load-format", "dummy", "--dtype", "bfloat16", "--device", "cuda")
     assert all(flags[:8] == common for flags in servers.flags)
     # 4,096 tokens and two blocks, each token 2 * 6 layers * 2 heads * 64 numbers of 2 bytes.
-    small = ("--max-context", "4096", "--max-running", "1", "--kv-cache-memory", str(3072 * (4096 + 32)))
+    small = ("--max-context", "4096", "--max-running", "1", "--kv-cache-memory", str(3072 * (4096 + 128)))
     assert servers.flags[2][12:18] == small
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["2b-server.log", "h200-2b-http_load.json"]
     assert (tmp_path / "out" / "2b-server.log").read_text() == "started\n" * 3
@@ -103,7 +103,7 @@ def test_phases(h200: ModuleType, servers: Servers, monkeypatch: pytest.MonkeyPa
     assert told["results"]
     assert not {"ready_s", "gateway_cpu_ms", "peak_memory_gb"} & set(told)
     run(h200, monkeypatch, tmp_path, "--only", "memory", "--", "--dtype", "float32")
-    assert servers.flags[1][servers.flags[1].index("--kv-cache-memory") + 1] == str(2 * 3072 * (4096 + 32))
+    assert servers.flags[1][servers.flags[1].index("--kv-cache-memory") + 1] == str(2 * 3072 * (4096 + 128))
     with pytest.raises(SystemExit) as ended:
         h200.parse(["--model-dir", "x", "--name", "2b", "--out", "x", "--ruler", "x", "--only", "rular"])
     assert ended.value.code == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from saccade.engine.core import Engine
 from saccade.engine.footprint import (
     DeviceMemory,
     activation_bytes,
@@ -15,6 +16,7 @@ from saccade.engine.footprint import (
     block_bytes,
     divide,
     feature_bytes_per_token,
+    tokens_per_block,
 )
 from saccade.engine.host import main_memory
 from saccade.engine.memory import plan_memory, widths
@@ -44,23 +46,31 @@ def test_an_mlp_of_the_tower_in_fp32_is_counted_so(model: Qwen3VL) -> None:
 
 def test_keys_and_values_get_what_is_left_of_the_share_of_a_gpu(model: Qwen3VL) -> None:
     config, kind = model.config, Widths.of("float32")
-    plan = divide(config, kind, 5, GPU, SMALL, max_context=4096, max_running=4)
+    plan = divide(config, kind, 5, GPU, SMALL, max_context=4096, max_running=4, block_size=64)
     left = int(0.9 * 2**30) - activation_bytes(config, kind) - 2**20
-    assert plan.num_blocks == left // block_bytes(config, kind)
-    assert plan.kv == plan.num_blocks * block_bytes(config, kind)
-    others = replace(GPU, free=2**30 - 10 * block_bytes(config, kind))
-    assert divide(config, kind, 5, others, SMALL, max_context=9, max_running=1).num_blocks == plan.num_blocks - 10
+    block = block_bytes(config, kind, 64)
+    assert block == 4 * block_bytes(config, kind, 16)
+    assert plan.num_blocks == left // block
+    assert plan.kv == plan.num_blocks * block
+    assert plan.num_tokens == (plan.num_blocks - 1) * 64
+    others = replace(GPU, free=2**30 - 10 * block)
+    less = divide(config, kind, 5, others, SMALL, max_context=9, max_running=1, block_size=64)
+    assert less.num_blocks == plan.num_blocks - 10
 
 
 def test_a_gpu_that_is_full_is_refused(model: Qwen3VL) -> None:
     for options in (SMALL, replace(SMALL, kv_cache_bytes=2**40)):
         with pytest.raises(SettingsError):
-            divide(model.config, Widths(4, 4), 5, replace(GPU, free=2**20), options, max_context=4096, max_running=4)
+            divide(
+                model.config, Widths(4, 4), 5, replace(GPU, free=2**20), options, max_context=99, max_running=4,
+                block_size=64,
+            )  # fmt: skip
 
 
 def test_a_cpu_has_the_blocks_that_its_sequences_can_need(model: Qwen3VL) -> None:
-    plan = plan_memory(model, EngineOptions(), max_context=160, max_running=3)
+    plan = plan_memory(model, EngineOptions(), max_context=160, max_running=3, block_size=16)
     assert plan.num_blocks == 1 + 3 * 10
+    assert plan_memory(model, EngineOptions(), max_context=160, max_running=3, block_size=64).num_blocks == 1 + 3 * 3
     assert plan.weights == sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
@@ -84,8 +94,24 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(model: Qwen3VL) 
 def test_before_and_after_the_load_the_plan_is_the_same(model: Qwen3VL) -> None:
     config, weights = model.config, weight_bytes(model.config, Widths.of("float32"))
     loaded = replace(GPU, free=GPU.free - weights)
-    after = divide(config, Widths.of("float32"), weights, loaded, SMALL, max_context=99, max_running=9)
+    after = divide(config, Widths.of("float32"), weights, loaded, SMALL, max_context=99, max_running=9, block_size=64)
     assert before_load(config, "float32", GPU, replace(SMALL, max_context=99, max_running=9)) == after
+
+
+def test_the_block_size_is_the_device_s(model: Qwen3VL) -> None:
+    assert (tokens_per_block(is_gpu=True), tokens_per_block(is_gpu=False)) == (64, 16)
+    assert before_load(model.config, "float32", GPU, SMALL).block_size == 64
+    assert before_load(model.config, "float32", replace(GPU, is_gpu=False), SMALL).block_size == 16
+    assert Engine(model, stop_ids=(), options=SMALL).memory.block_size == 16
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_the_smallest_cache_for_a_context_holds_it(model: Qwen3VL, size: int) -> None:
+    """As many tokens and one block that is never given out; with a byte less the context is a block shorter."""
+    kv = (256 // size + 1) * block_bytes(model.config, widths(model), size)
+    for bytes_, context in ((kv, 256), (kv - 1, 256 - size)):
+        options = EngineOptions(max_context=256, max_running=1, kv_cache_bytes=bytes_)
+        assert Engine(model, stop_ids=(), options=options, block_size=size).max_context == context
 
 
 def _host(root: Path, **files: str) -> DeviceMemory:

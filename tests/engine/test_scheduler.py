@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from saccade.cache.blocks import BLOCK, BlockLedger, chain_keys
+from saccade.cache.blocks import BlockLedger, chain_keys
 from saccade.cache.features import FeatureLedger, salted
 from saccade.engine.plan import Event, Limits, SequenceRequest, StepOutput, StepPlan, Visual
 from saccade.engine.scheduler import WORTH_WAITING, Scheduler
@@ -14,15 +14,16 @@ from saccade.errors import ContextLengthError, RequestError
 
 STOP = 9
 TOKEN = 5
+SIZE = 16
 LIMITS = Limits(
     num_blocks=101, max_running=8, max_rows=256, mixed_rows=32, vision_blocks=10, vision_work=4000, relief=99
 )
 
 
-def scheduler(*, gpu_tokens: int = 10_000, keep: bool = True, **changes: int) -> Scheduler:
+def scheduler(*, gpu_tokens: int = 10_000, keep: bool = True, block_size: int = SIZE, **changes: int) -> Scheduler:
     limits = dataclasses.replace(LIMITS, **changes)
     features = FeatureLedger(bytes_per_token=1, gpu_bytes=gpu_tokens, keep=keep)
-    return Scheduler(limits, BlockLedger(limits.num_blocks), features)
+    return Scheduler(limits, BlockLedger(limits.num_blocks, block_size), features)
 
 
 def request(
@@ -32,13 +33,14 @@ def request(
     max_tokens: int = 100,
     salt: bytes = b"",
     first_id: int = 0,
+    block_size: int = SIZE,
 ) -> SequenceRequest:
     """A prompt of `length` tokens with pictures (name, first row, rows)."""
     ids = tuple(first_id + i for i in range(length))
     visuals = tuple(
         Visual(salted(what, salt), start, rows, index, 0) for index, (what, start, rows) in enumerate(pictures)
     )
-    keys = chain_keys(ids, [(v.key, v.start, v.length) for v in visuals], salt)
+    keys = chain_keys(ids, [(v.key, v.start, v.length) for v in visuals], salt, block_size=block_size)
     return SequenceRequest(name, ids, visuals, keys, salt, max_tokens, frozenset({STOP}))
 
 
@@ -173,7 +175,7 @@ def test_an_answer_ends_where_the_memory_ends() -> None:
     while this.has_work:
         _, events = step(this)
         tokens += len(events)
-    assert tokens == 2 * BLOCK - 30
+    assert tokens == 2 * SIZE - 30
 
 
 def test_blocks_decide_who_comes_in_and_the_oldest_waits_a_bounded_time() -> None:
@@ -233,7 +235,7 @@ def test_the_latest_gives_its_blocks_back_and_goes_on_where_it_was() -> None:
     (name, generated, cached) = admitted[2]
     assert name == "new"
     assert 0 < generated < 30
-    assert cached % BLOCK == 0
+    assert cached % SIZE == 0
     assert answers == {"old": list(range(32, 62)), "new": list(range(130, 160))}
     assert idle(this)
 
@@ -253,16 +255,17 @@ def test_a_prefix_is_found_again_but_never_the_whole_prompt() -> None:
     assert step(this)[0].admitted[0].num_cached == 0
 
 
-def test_what_another_is_computing_is_waited_for_if_it_is_much() -> None:
-    this = scheduler(max_rows=64)
+@pytest.mark.parametrize("size", [16, 64])
+def test_what_another_is_computing_is_waited_for_if_it_is_much(size: int) -> None:
+    this = scheduler(max_rows=64, block_size=size)
     for name, length in (("a", 200), ("b", 200), ("c", 100)):
-        this.submit(request(name, length, max_tokens=1))
-    assert [a.id for a in step(this)[0].admitted] == ["a", "c"]  # c has six blocks in common: too few to wait for
+        this.submit(request(name, length, max_tokens=1, block_size=size))
+    assert [a.id for a in step(this)[0].admitted] == ["a", "c"]  # c has fewer than 128 in common: too few to wait for
     planned: dict[str, int] = {}
     while "b" not in planned:
         plan, _ = step(this)
         planned |= {a.id: a.num_cached for a in plan.admitted}
-    assert planned["b"] >= 200 - (WORTH_WAITING + 1) * BLOCK
+    assert planned["b"] >= 200 - WORTH_WAITING - size
     while this.num_running:
         step(this)
     assert idle(this)
@@ -290,7 +293,8 @@ def test_what_was_generated_is_found_by_the_next_turn_if_it_saw_the_same(turn: s
         step(this)
     ids = (*range(10), *[TOKEN] * 30, 1, 2, 3)
     seen = Visual(salted(turn, b""), 2, 6, 0, 0)
-    this.submit(SequenceRequest("b", ids, (seen,), chain_keys(ids, [(seen.key, 2, 6)], b""), b"", 1, frozenset()))
+    keys = chain_keys(ids, [(seen.key, 2, 6)], b"", block_size=SIZE)
+    this.submit(SequenceRequest("b", ids, (seen,), keys, b"", 1, frozenset()))
     assert step(this)[0].admitted[0].num_cached == cached  # 39 rows were computed: 2 full blocks
 
 
@@ -301,7 +305,8 @@ def test_a_hit_may_end_inside_a_picture() -> None:
     assert [(f.row, f.offset, f.length) for f in plan.rows[0].features] == [(10, 0, 40)]
     ids = (*range(40), *range(900, 920))
     cat = Visual(salted("cat", b""), 10, 40, 0, 0)
-    again = SequenceRequest("b", ids, (cat,), chain_keys(ids, [(cat.key, 10, 40)], b""), b"", 1, frozenset())
+    keys = chain_keys(ids, [(cat.key, 10, 40)], b"", block_size=SIZE)
+    again = SequenceRequest("b", ids, (cat,), keys, b"", 1, frozenset())
     this.submit(again)
     plan, _ = step(this)
     assert plan.admitted[0].num_cached == 32

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from saccade.cache.blocks import BLOCK, BlockLedger, chain_keys
+from saccade.cache.blocks import BlockLedger, chain_keys
 from saccade.cache.features import FeatureLedger, salted
 from saccade.engine.plan import EncodeSlice, Event, Limits, Rows, SequenceRequest, StepOutput, StepPlan, Visual
 from saccade.engine.scheduler import Scheduler
@@ -106,11 +106,12 @@ class Seat:
 class Device:
     """Obeys plans, as the runner does, and trusts nothing in them."""
 
-    def __init__(self, limits: Limits, rng: random.Random, callers: dict[str, Caller]) -> None:
+    def __init__(self, limits: Limits, block_size: int, rng: random.Random, callers: dict[str, Caller]) -> None:
         self.limits = limits
+        self.block_size = block_size
         self.rng = rng
         self.callers = callers
-        self.kv = [-1] * (limits.num_blocks * BLOCK)
+        self.kv = [-1] * (limits.num_blocks * block_size)
         self.seats: dict[int, Seat] = {}
         self.gpu: dict[bytes, int] = {}
         self.host: dict[bytes, int] = {}
@@ -210,15 +211,18 @@ class Device:
                 features[run.row + row] = look(content, run.offset + row) if content is not None else 0
         ids = rows.ids or (seat.last,)
         assert len(ids) == rows.length
-        history = kv[table[(rows.start - 1) // BLOCK] * BLOCK + (rows.start - 1) % BLOCK] if rows.start else caller.base
+
+        def place(position: int) -> int:
+            return table[position // self.block_size] * self.block_size + position % self.block_size
+
+        history = kv[place(rows.start - 1)] if rows.start else caller.base
         if rows.start and not seat.blind and rows.start <= len(trail):
             at = self.rng.randrange(rows.start)  # attention reads all of them; one at random finds a thief in time
-            assert kv[table[at // BLOCK] * BLOCK + at % BLOCK] == trail[at], "somebody wrote into its block"
+            assert kv[place(at)] == trail[at], "somebody wrote into its block"
             assert history == trail[rows.start - 1]
         for row, token in enumerate(ids):
             history = fold(history, token, features.get(row, 0))
-            position = rows.start + row
-            kv[table[position // BLOCK] * BLOCK + position % BLOCK] = history
+            kv[place(rows.start + row)] = history
         seat.length += rows.length
         if rows.samples and (seat.is_late or self.rng.random() < self.late_rate):
             # A row behind one that was late goes on from a token that never was.
@@ -241,6 +245,7 @@ class Weather:
     """What one episode is like."""
 
     limits: Limits
+    block_size: int
     gpu_tokens: int
     host_tokens: int
     keep: bool
@@ -274,6 +279,7 @@ class Weather:
         )
         return Weather(
             limits=limits,
+            block_size=rng.choice((16, 16, 64)),
             gpu_tokens=rng.choice((1, 30, 60, 500)),
             host_tokens=rng.choice((0, 0, 40, 300)),
             keep=rng.random() < 0.8,
@@ -296,13 +302,13 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.rng = rng = random.Random(seed)
         self.weather = weather = Weather.draw(rng)
-        self.blocks = BlockLedger(weather.limits.num_blocks, prefix_cache=weather.prefix_cache)
+        self.blocks = BlockLedger(weather.limits.num_blocks, weather.block_size, prefix_cache=weather.prefix_cache)
         self.features = FeatureLedger(
             bytes_per_token=3, gpu_bytes=3 * weather.gpu_tokens, host_bytes=3 * weather.host_tokens, keep=weather.keep
         )
         self.scheduler = Scheduler(weather.limits, self.blocks, self.features)
         self.callers: dict[str, Caller] = {}
-        self.device = Device(weather.limits, rng, self.callers)
+        self.device = Device(weather.limits, weather.block_size, rng, self.callers)
         self.device.oom_rate = weather.faults / 20
         self.device.late_rate = weather.lateness
         self.outputs: deque[StepOutput] = deque()
@@ -353,11 +359,12 @@ class Simulation:
             for start, tokens, picture, patch, what in places
         ]
         name = f"r{self.count}"
+        rows = [(v.key, v.start, v.length) for v in visuals]
         request = SequenceRequest(
             id=name,
             ids=tuple(ids),
             visuals=tuple(visuals),
-            block_keys=chain_keys(ids, [(v.key, v.start, v.length) for v in visuals], salt),
+            block_keys=chain_keys(ids, rows, salt, block_size=weather.block_size),
             salt=salt,
             max_tokens=rng.randrange(1, weather.max_answer + 1),
             stop_ids=frozenset({STOP} if rng.random() < 0.7 else ()),
@@ -404,8 +411,9 @@ class Simulation:
         ]
         ids, kind = list(request.ids), self.rng.randrange(3)
         last = max((v.end for v in request.visuals), default=0)
-        if kind == 1 and len(ids) // BLOCK * BLOCK >= max(last, 1):
-            ids = ids[: len(ids) // BLOCK * BLOCK]
+        full = len(ids) - len(ids) % self.weather.block_size
+        if kind == 1 and full >= max(last, 1):
+            ids = ids[:full]
         elif kind == 2:
             ids += [*caller.got, self.rng.randrange(VOCABULARY)]
         return ids, places

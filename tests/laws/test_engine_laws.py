@@ -112,7 +112,7 @@ def requests(subject: Subject) -> list[EngineRequest]:
 
 
 def engine(subject: Subject, **settings: Any) -> Engine:
-    """`settings` are fields of EngineOptions and of Limits."""
+    """`settings` are fields of EngineOptions and of Limits, and the block size."""
     mine = {field.name for field in fields(EngineOptions)} & settings.keys()
     chosen = {"max_context": CONTEXT, "max_running": 8} | {name: settings.pop(name) for name in mine}
     return Engine(subject.model, stop_ids=(), options=EngineOptions(**chosen), **settings)
@@ -168,10 +168,11 @@ def test_together_is_alone(subject: Subject, alone: dict[str, Told], at_once: bo
     same(run(engine(subject, prefix_cache=False, feature_cache=False), requests(subject), at_once=at_once), alone)
 
 
-@pytest.mark.parametrize("rows", [1, 23])
-def test_in_chunks_is_whole(subject: Subject, alone: dict[str, Told], rows: int) -> None:
+@pytest.mark.parametrize(("rows", "size"), [(1, 16), (23, 16), (23, 64)])
+def test_in_chunks_is_whole(subject: Subject, alone: dict[str, Told], rows: int, size: int) -> None:
     asked = requests(subject)[: 2 if rows == 1 else None]
-    same(run(engine(subject, max_rows=rows, mixed_rows=rows, relief=1 << 20), asked, at_once=False), alone)
+    served = engine(subject, max_rows=rows, mixed_rows=rows, relief=1 << 20, block_size=size)
+    same(run(served, asked, at_once=False), alone)
 
 
 @pytest.mark.parametrize(("bytes_", "host_bytes"), [(256 * 2**20, 0), (60_000, 0), (60_000, 1 << 30)])
@@ -187,27 +188,29 @@ def test_cached_features_are_fresh_ones(subject: Subject, alone: dict[str, Told]
         assert (counters.promotions if host_bytes else counters.evictions) > 0
 
 
-def test_a_prefix_hit_is_no_hit(subject: Subject, alone: dict[str, Told]) -> None:
-    served = engine(subject)
+@pytest.mark.parametrize("size", [16, 64])
+def test_a_prefix_hit_is_no_hit(subject: Subject, alone: dict[str, Told], size: int) -> None:
+    served = engine(subject, block_size=size)
     same(run(served, requests(subject)), alone)
     hits = served._scheduler.blocks.counters.hits
     same(run(served, requests(subject)), alone)
     assert served._scheduler.blocks.counters.hits - hits >= sum(
-        (len(request.prompt.ids) - 1) // 16 * 16 for request in requests(subject)
+        (len(request.prompt.ids) - 1) // size * size for request in requests(subject)
     )
 
 
-def test_a_prefix_hit_may_end_inside_a_picture(subject: Subject) -> None:
-    # The picture has rows 15..114 of both prompts, which part behind it: blocks 0..6 are shared, up to row 111.
+@pytest.mark.parametrize(("size", "shared"), [(16, 112), (64, 64)])
+def test_a_prefix_hit_may_end_inside_a_picture(subject: Subject, size: int, shared: int) -> None:
+    # The picture has rows 15..114 of both prompts, which part behind it: of 16, blocks 0..6 are shared, up to row 111.
     first, second = (ask(subject, str(n), 15, look(7, 320, 320), *n) for n in ((12,), (0, 15)))
     wanted = run(engine(subject, **PLAIN), [second])
     for feature_cache in (True, False):
-        served = engine(subject, feature_cache=feature_cache)
+        served = engine(subject, feature_cache=feature_cache, block_size=size)
         run(served, [first])
         counters = served._scheduler.blocks.counters
         before = counters.hits
         same(run(served, [second]), wanted)
-        assert counters.hits - before == 112
+        assert counters.hits - before == shared
 
 
 def test_other_pictures_and_other_tenants_share_nothing(subject: Subject) -> None:
@@ -222,13 +225,13 @@ def test_other_pictures_and_other_tenants_share_nothing(subject: Subject) -> Non
     assert served._scheduler.encoder.features.counters.hits == 0
 
 
-@pytest.mark.parametrize("prefix_cache", [True, False])
-def test_a_preempted_sequence_is_undisturbed(subject: Subject, prefix_cache: bool) -> None:
+@pytest.mark.parametrize(("prefix_cache", "blocks", "size"), [(True, 20, 16), (False, 20, 16), (True, 8, 64)])
+def test_a_preempted_sequence_is_undisturbed(subject: Subject, prefix_cache: bool, blocks: int, size: int) -> None:
     asked = [
         ask(subject, f"{n}", 20 + n, look(n % 2), 5, max_tokens=40, temperature=1.2 * (n % 2), seed=n) for n in range(5)
     ]
     wanted = {request.id: run(engine(subject, **PLAIN), [request])[request.id] for request in asked}
-    served = engine(subject, num_blocks=20, prefix_cache=prefix_cache)
+    served = engine(subject, num_blocks=blocks, prefix_cache=prefix_cache, block_size=size)
     same(run(served, asked), wanted)
     assert served._scheduler.num_preemptions > 0
 

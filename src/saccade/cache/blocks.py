@@ -19,9 +19,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from struct import pack
 
-BLOCK = 16
-"""Tokens of one block."""
-
 MediaRows = tuple[bytes, int, int]
 """(feature key, first placeholder row in the prompt, number of rows) of one unit of vision work."""
 
@@ -32,36 +29,41 @@ def root_key(salt: bytes) -> bytes:
 
 
 def next_key(parent: bytes, ids: Sequence[int], media: Iterable[tuple[bytes, int, int, int]] = ()) -> bytes:
-    """Key of the full block that follows `parent`: its BLOCK token ids, and for each run of placeholder rows in it
-    (feature key, row in the block, row in the features, rows)."""
+    """Key of the full block that follows `parent`: its token ids, and for each run of placeholder rows in it
+    (feature key, row in the block, row in the features, rows). All blocks of an engine have one size."""
     state = blake2b(parent, digest_size=32)
-    state.update(array("q", ids).tobytes())  # always 8 * BLOCK bytes, so that what follows cannot be taken for ids
+    state.update(
+        array("q", ids).tobytes()
+    )  # as many bytes for each block, so that what follows cannot be taken for ids
     for key, row, offset, length in media:
         state.update(pack("<4q", row, offset, length, len(key)) + key)
     return state.digest()
 
 
-def chain_keys(ids: Sequence[int], media: Sequence[MediaRows], salt: bytes) -> tuple[bytes, ...]:
-    """Keys of all full blocks of a prompt, whose media runs are in order and do not overlap. About 2 us a block: for
-    the gateway, not for the step path."""
+def chain_keys(ids: Sequence[int], media: Sequence[MediaRows], salt: bytes, *, block_size: int) -> tuple[bytes, ...]:
+    """Keys of all full blocks of `block_size` tokens of a prompt, whose media runs are in order and do not overlap.
+    About 2 us a block: for the gateway, not for the step path."""
     keys: list[bytes] = []
     parent, at = root_key(salt), 0
-    for first in range(0, len(ids) - BLOCK + 1, BLOCK):
+    for first in range(0, len(ids) - block_size + 1, block_size):
         while at < len(media) and media[at][1] + media[at][2] <= first:
             at += 1
-        parent = next_key(parent, ids[first : first + BLOCK], rows_in_block(media, at, first))
+        parent = next_key(parent, ids[first : first + block_size], rows_in_block(media, at, first, block_size))
         keys.append(parent)
     return tuple(keys)
 
 
-def rows_in_block(media: Sequence[MediaRows], at: int, first: int) -> list[tuple[bytes, int, int, int]]:
-    """What `next_key` wants to know of the runs from number `at` on that reach into tokens [first, first + BLOCK)."""
+def rows_in_block(
+    media: Sequence[MediaRows], at: int, first: int, block_size: int
+) -> list[tuple[bytes, int, int, int]]:
+    """What `next_key` wants to know of the runs from number `at` on that reach into the block that begins with token
+    `first`."""
     # Block 16..31 and a picture at 20..39: rows 4..15 of the block are rows 0..11 of the features;
     # block 32..47: rows 0..7 are rows 12..19.
     inside = []
-    while at < len(media) and media[at][1] < first + BLOCK:
+    while at < len(media) and media[at][1] < first + block_size:
         key, start, length = media[at]
-        low, high = max(start, first), min(start + length, first + BLOCK)
+        low, high = max(start, first), min(start + length, first + block_size)
         if low < high:
             inside.append((key, low - first, low - start, high - low))
         at += 1
@@ -83,10 +85,12 @@ class BlockCounters:
 class BlockLedger:
     """Who holds which block. Blocks are numbered 1..num_blocks-1; number 0 takes the writes of padding rows."""
 
-    def __init__(self, num_blocks: int, *, prefix_cache: bool = True) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, prefix_cache: bool = True) -> None:
         """Without `prefix_cache` nothing is found and nothing is kept."""
         assert num_blocks > 1, "block 0 is never given out"
         self.total = num_blocks - 1
+        self.block_size = block_size
+        """Tokens of one block."""
         self.counters = BlockCounters()
         self.num_used = 0
         """Blocks somebody holds."""
@@ -132,8 +136,8 @@ class BlockLedger:
                 del self._cached[block]
                 self.num_used += 1
             self._references[block] += 1
-        self.counters.hits += len(shared) * BLOCK
-        self.counters.misses += fresh * BLOCK
+        self.counters.hits += len(shared) * self.block_size
+        self.counters.misses += fresh * self.block_size
         return [*shared, *(self._take_one() for _ in range(fresh))]
 
     def grow(self) -> int | None:
@@ -212,7 +216,7 @@ class BlockLedger:
         else:
             block, _ = self._cached.popitem(last=False)
             del self._by_key[self._keys.pop(block)]
-            self.counters.evictions += BLOCK
+            self.counters.evictions += self.block_size
         self._references[block] = 1
         self.num_used += 1
         return block

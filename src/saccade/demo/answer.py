@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from saccade.cache.blocks import BLOCK
 from saccade.demo.world.sample import Sample
 from saccade.engine.core import Engine
+from saccade.engine.footprint import tokens_per_block
 from saccade.engine.memory import block_bytes
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
@@ -39,11 +39,12 @@ class Answerer:
         self.prompts = PromptBuilder.from_dir(directory)
         self.plans = Plans.from_dir(directory, MediaLimits())
         model = load(directory, dtype=dtype, device=torch.device(device))
+        size = tokens_per_block(is_gpu=model.device.type == "cuda")
         options = EngineOptions(
             max_context=CONTEXT,
             max_running=in_flight,
             # No more than is needed: several processes may share a GPU.
-            kv_cache_bytes=(1 + in_flight * -(-CONTEXT // BLOCK)) * block_bytes(model),
+            kv_cache_bytes=(1 + in_flight * -(-CONTEXT // size)) * block_bytes(model, size),
             feature_cache_bytes=256 * 2**20,
         )
         self.engine = Engine(model, stop_ids=(256, 258), options=options)

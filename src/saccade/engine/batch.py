@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.cache.blocks import BLOCK
 from saccade.engine.plan import FeatureRows, StepPlan
 from saccade.kernels import AttentionBatch
 from saccade.types import IntArray
@@ -103,14 +102,17 @@ class Slots:
     """What the host knows of each slot: block table, positions of the prompt, and the delta of what follows it. There
     is one slot more than sequences may run; it belongs to nobody."""
 
-    def __init__(self, max_running: int, max_context: int, device: torch.device, *, least_context: int = 0) -> None:
+    def __init__(
+        self, max_running: int, max_context: int, block_size: int, device: torch.device, *, least_context: int = 0
+    ) -> None:
         """`least_context`: what layouts say at least, so that kernels cut their work alike in steps of all lengths."""
         # One block more than the context: a sequence that has just ended there may have one more row under way.
-        self._tables = np.zeros((max_running + 1, max_context // BLOCK + 2), dtype=np.int32)
+        self._tables = np.zeros((max_running + 1, max_context // block_size + 2), dtype=np.int32)
         self.tables = torch.from_numpy(self._tables).to(device)
         """int32 [slots, blocks]: the same on the device; on a CPU the same memory."""
         self.nobody = max_running
-        self._least_context = least_context
+        self.least_context = least_context
+        self._block_size = block_size
         self._deltas = np.zeros(max_running + 1, dtype=np.int64)
         self._positions: list[IntArray | None] = [None] * max_running
         self._shared = [0] * max_running
@@ -121,11 +123,11 @@ class Slots:
         """A sequence with these prompt positions [3, n] moves in; its blocks come with its rows, shared ones with
         `num_cached` tokens first."""
         self._positions[slot], self._deltas[slot] = positions, delta
-        self._shared[slot] = num_cached // BLOCK
+        self._shared[slot] = num_cached // self._block_size
 
     def pack(self, plan: StepPlan, room: Layout | None = None) -> Packed:
         """A plan that has rows, in the layout it needs or in one with room to spare."""
-        rows, num_rows = plan.rows, plan.num_rows
+        rows, num_rows, size = plan.rows, plan.num_rows, self._block_size
         entries: list[tuple[int, int]] = []
         fresh: list[int] = []
         for row in rows:
@@ -147,14 +149,14 @@ class Slots:
             ids, positions, shown = self._fill(plan, ends - lengths, place + self._deltas[slots][sequence])
             samples = np.array([row.samples for row in rows])
             sampled, sampled_slots = ends[samples] - 1, slots[samples]
-        kv_slots = self._tables[slots[sequence], place // BLOCK].astype(np.int64) * BLOCK + place % BLOCK
+        kv_slots = self._tables[slots[sequence], place // size].astype(np.int64) * size + place % size
         features = _features(plan, ends - lengths + (room.decodes - plan.num_decodes if room else 0))
         if room is None:
-            most = max(int(context.max()), self._least_context)
-            blocks = self._tables[slots[0], : -(-most // BLOCK)] if len(rows) == 1 and not self._least_context else None
+            most = max(int(context.max()), self.least_context)
+            blocks = self._tables[slots[0], : -(-most // size)] if len(rows) == 1 and not self.least_context else None
             room = Layout(
                 num_rows, plan.num_decodes, len(rows), len(sampled), len(shown), int(lengths.max()), most,
-                int(blocks[0]) * BLOCK if blocks is not None and (blocks[1:] - blocks[:-1] == 1).all() else None,
+                int(blocks[0]) * size if blocks is not None and (blocks[1:] - blocks[:-1] == 1).all() else None,
             )  # fmt: skip
         else:
             parts = slots, lengths, context, ids, positions, kv_slots, sampled, sampled_slots, shown
@@ -177,7 +179,7 @@ class Slots:
         cu_q, context = (
             halves[2 * begin : 2 * begin + size] for begin, size in zip(begins[7:], layout.parts[7:], strict=True)
         )
-        width = -(-layout.max_context // BLOCK)
+        width = -(-layout.max_context // self._block_size)
         return StepInputs(
             ids=parts[0],
             positions=parts[1].view(3, -1),

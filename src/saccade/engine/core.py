@@ -21,6 +21,7 @@ import torch
 
 from saccade.cache.blocks import BlockLedger
 from saccade.cache.features import FeatureLedger
+from saccade.engine.footprint import tokens_per_block
 from saccade.engine.grammar import Compiled, Grammars
 from saccade.engine.memory import feature_bytes_per_token, plan_memory
 from saccade.engine.options import MAX_RUNNING, EngineOptions
@@ -42,6 +43,8 @@ PACE: dict[str, dict[str, int]] = {
 on a CPU with the bundled model."""
 WHOLE = 1 << 40
 """A budget that cuts nothing."""
+IN_BLOCKS = ("num_blocks", "block_size")
+"""What a plan of memory says that is not in bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,10 +75,12 @@ class Engine:
         num_valid_ids: int | None = None,
         options: EngineOptions | None = None,
         grammars: Grammars | None = None,
+        block_size: int | None = None,
         **limits: int,
     ) -> None:
         """Ids from `num_valid_ids` on are never chosen. `grammars`: of this vocabulary and these stop ids; without, no
-        request may have one. `limits`: fields of `Limits` that are not left to the device.
+        request may have one. `block_size`: tokens of a block of keys and values, where it is not left to the device.
+        `limits`: fields of `Limits` that are not.
         Raises SettingsError when the device is too small for the options."""
         options = options or EngineOptions()
         device = model.device.type
@@ -84,7 +89,13 @@ class Engine:
         vocabulary = model.config.text.vocab_size
         valid = min(num_valid_ids or vocabulary, vocabulary)
         self._stop_ids = tuple(sorted(id for id in stop_ids if id < valid))
-        self.memory = plan_memory(model, options, max_context=self.max_context, max_running=self.max_running)
+        self.memory = plan_memory(
+            model,
+            options,
+            max_context=self.max_context,
+            max_running=self.max_running,
+            block_size=block_size or tokens_per_block(is_gpu=device == "cuda"),
+        )
         chosen = Limits(
             **{
                 "num_blocks": self.memory.num_blocks,
@@ -97,7 +108,7 @@ class Engine:
         )
         self._scheduler = Scheduler(
             chosen,
-            BlockLedger(chosen.num_blocks, prefix_cache=options.prefix_cache),
+            BlockLedger(chosen.num_blocks, self.memory.block_size, prefix_cache=options.prefix_cache),
             FeatureLedger(
                 bytes_per_token=feature_bytes_per_token(model),
                 gpu_bytes=self.memory.features,
@@ -109,6 +120,7 @@ class Engine:
         self._runner = Runner(
             model,
             num_blocks=chosen.num_blocks,
+            block_size=self.memory.block_size,
             max_running=self.max_running,
             max_context=self.max_context,
             stop_ids=self._stop_ids,
@@ -146,7 +158,8 @@ class Engine:
             compiled = self.compile(request.sampling.grammar).result()
         asked = request.sampling.max_tokens
         max_tokens = self.max_context if asked is None else asked
-        self._scheduler.submit(for_scheduler(request, stop_ids=self._stop_ids, max_tokens=max_tokens))
+        size = self.memory.block_size
+        self._scheduler.submit(for_scheduler(request, stop_ids=self._stop_ids, max_tokens=max_tokens, block_size=size))
         self._runner.add(request, compiled)
         self._stages[request.id] = _Stages(time.perf_counter(), has_pictures=bool(request.pictures))
 
@@ -199,7 +212,7 @@ class Engine:
             host_feature_bytes_used=features.host_used,
             prefix_hits=scheduler.blocks.counters.hits,
             feature_counters=asdict(features.counters),
-            memory={name: value for name, value in asdict(self.memory).items() if name != "num_blocks"},
+            memory={name: value for name, value in asdict(self.memory).items() if name not in IN_BLOCKS},
         )
 
     def _told_of(self, launched: Launched, result: StepResult) -> list[TokenOut]:

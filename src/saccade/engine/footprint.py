@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from saccade.cache.blocks import BLOCK
 from saccade.engine.options import MAX_RUNNING, EngineOptions
 from saccade.engine.plan import MAX_ROWS
 from saccade.errors import SettingsError
@@ -44,11 +43,13 @@ class MemoryPlan:
     activations: int
     """Kept free for the largest step, graphs included; on a CPU not counted."""
     num_blocks: int
+    block_size: int
+    """Tokens of a block."""
 
     @property
     def num_tokens(self) -> int:
         """In all sequences together: block 0 is never given out."""
-        return (self.num_blocks - 1) * BLOCK
+        return (self.num_blocks - 1) * self.block_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,18 @@ class DeviceMemory:
     is_gpu: bool
 
 
-def block_bytes(config: ModelConfig, widths: Widths) -> int:
-    """BLOCK tokens in all layers. Demo model in fp32: 2 * 6 layers * 2 heads * 64 * 4 * 16 = 98,304."""
+def tokens_per_block(*, is_gpu: bool) -> int:
+    """The block size of a device. A GPU's kernels read keys in tiles of 64, and the chip copies such a tile by itself
+    when it is one piece of memory. On a CPU blocks are short: the rows of a prompt behind its last shared block are
+    computed again, which costs much there and next to nothing on a GPU."""
+    return 64 if is_gpu else 16
+
+
+def block_bytes(config: ModelConfig, widths: Widths, block_size: int) -> int:
+    """Keys and values of `block_size` tokens in all layers. Demo model in fp32: 16 tokens * 2 * 6 layers * 2 heads *
+    64 * 4 = 98,304."""
     text = config.text
-    return BLOCK * 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * widths.item
+    return block_size * 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * widths.item
 
 
 def feature_bytes_per_token(config: ModelConfig, widths: Widths) -> int:
@@ -93,6 +102,7 @@ def divide(
     *,
     max_context: int,
     max_running: int,
+    block_size: int,
 ) -> MemoryPlan:
     """What goes where, `weights` being on the device already. Raises SettingsError when it is too small for what is
     wished.
@@ -100,10 +110,10 @@ def divide(
     On a CPU memory is taken when it is first written, so that blocks nobody needs cost nothing; there are as many as
     the running sequences can need. A GPU's share is taken whole, since the prefix cache makes use of all of it.
     """
-    block = block_bytes(config, widths)
+    block = block_bytes(config, widths, block_size)
     features, activations = _beside(config, widths, memory, options)
     if not memory.is_gpu:
-        num = min(1 + max_running * -(-max_context // BLOCK), int(CPU_SHARE * memory.free) // block)
+        num = min(1 + max_running * -(-max_context // block_size), int(CPU_SHARE * memory.free) // block)
         if options.kv_cache_bytes is not None:
             num = options.kv_cache_bytes // block
     else:
@@ -122,7 +132,7 @@ def divide(
             param="gpu_memory_utilization" if options.kv_cache_bytes is None else "kv_cache_memory",
             hint="Raise --gpu-memory-utilization or --kv-cache-memory, or lower --feature-cache-memory.",
         )
-    return MemoryPlan(weights, num * block, features, options.host_feature_cache_bytes, activations, num)
+    return MemoryPlan(weights, num * block, features, options.host_feature_cache_bytes, activations, num, block_size)
 
 
 def before_load(config: ModelConfig, dtype: str, memory: DeviceMemory, options: EngineOptions) -> MemoryPlan:
@@ -141,6 +151,7 @@ def before_load(config: ModelConfig, dtype: str, memory: DeviceMemory, options: 
                 options,
                 max_context=options.max_context or config.text.max_position_embeddings,
                 max_running=options.max_running or MAX_RUNNING["cuda" if memory.is_gpu else "cpu"],
+                block_size=tokens_per_block(is_gpu=memory.is_gpu),
             )
         except SettingsError:
             if options.kv_cache_bytes is not None:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.cache.blocks import BLOCK
 from saccade.engine.batch import Layout
 from saccade.engine.plan import StepPlan
 
@@ -34,7 +33,7 @@ MAX_CONTEXT = 65536
 
 def longest(max_context: int) -> int:
     """Tokens of the longest context that a captured step can have."""
-    return min(max_context + BLOCK, MAX_CONTEXT)
+    return min(max_context, MAX_CONTEXT)
 
 
 @dataclass(frozen=True, slots=True)

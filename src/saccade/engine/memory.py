@@ -20,9 +20,9 @@ def widths(model: Qwen3VL) -> Widths:
     return Widths(model.dtype.itemsize, block.linear_fc1.weight.itemsize)
 
 
-def block_bytes(model: Qwen3VL) -> int:
+def block_bytes(model: Qwen3VL, block_size: int) -> int:
     """Of one block of keys and values."""
-    return footprint.block_bytes(model.config, widths(model))
+    return footprint.block_bytes(model.config, widths(model), block_size)
 
 
 def feature_bytes_per_token(model: Qwen3VL) -> int:
@@ -37,10 +37,19 @@ def device_memory(device: torch.device) -> DeviceMemory:
     return main_memory()
 
 
-def plan_memory(model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int) -> MemoryPlan:
+def plan_memory(
+    model: Qwen3VL, options: EngineOptions, *, max_context: int, max_running: int, block_size: int
+) -> MemoryPlan:
     """What goes where beside a model on its device. Raises SettingsError when that is too small for what is wished."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     memory = device_memory(model.device)
     return footprint.divide(
-        model.config, widths(model), weights, memory, options, max_context=max_context, max_running=max_running
+        model.config,
+        widths(model),
+        weights,
+        memory,
+        options,
+        max_context=max_context,
+        max_running=max_running,
+        block_size=block_size,
     )

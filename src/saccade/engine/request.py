@@ -53,16 +53,19 @@ def visuals(request: EngineRequest) -> tuple[Visual, ...]:
     return tuple(found)
 
 
-def for_scheduler(request: EngineRequest, *, stop_ids: Iterable[int], max_tokens: int) -> SequenceRequest:
+def for_scheduler(
+    request: EngineRequest, *, stop_ids: Iterable[int], max_tokens: int, block_size: int
+) -> SequenceRequest:
     """The request without its pixels; about 2 us for each block of the prompt."""
     units, ids = visuals(request), request.prompt.ids
+    rows = [(unit.key, unit.start, unit.length) for unit in units]
     # A grammar ends somewhere, and then only a stop id is left.
     is_endless = request.sampling.ignore_eos and request.sampling.grammar is None
     return SequenceRequest(
         id=request.id,
         ids=ids,
         visuals=units,
-        block_keys=chain_keys(ids, [(unit.key, unit.start, unit.length) for unit in units], request.salt),
+        block_keys=chain_keys(ids, rows, request.salt, block_size=block_size),
         salt=request.salt,
         max_tokens=max_tokens,
         stop_ids=frozenset() if is_endless else frozenset(stop_ids),

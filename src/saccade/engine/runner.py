@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.cache.blocks import BLOCK
 from saccade.engine.attend import PagedAttention
 from saccade.engine.batch import Layout, Slots, StepInputs, sampled_slots
 from saccade.engine.constraint import Constraint, Rules
@@ -83,14 +82,15 @@ class Launched:
 
 
 class Runner:
-    """Runs plans on one device. Its memory for keys and values is taken at once: [2, layers, num_blocks, BLOCK, Hk,
-    D]. Features come and go with the plans."""
+    """Runs plans on one device. Its memory for keys and values is taken at once: [2, layers, num_blocks,
+    block_size, Hk, D]. Features come and go with the plans."""
 
     def __init__(
         self,
         model: Qwen3VL,
         *,
         num_blocks: int,
+        block_size: int,
         max_running: int,
         max_context: int,
         stop_ids: tuple[int, ...],
@@ -99,7 +99,7 @@ class Runner:
     ) -> None:
         """`graphs`: capture steps, on a CUDA device with fused kernels; all of them are ready when this returns."""
         text = model.config.text
-        shape = (2, text.num_hidden_layers, num_blocks, BLOCK, text.num_key_value_heads, text.head_dim)
+        shape = (2, text.num_hidden_layers, num_blocks, block_size, text.num_key_value_heads, text.head_dim)
         self._model = model
         self._device = model.device
         self._stop_ids = stop_ids
@@ -111,7 +111,7 @@ class Runner:
         rows behind the last key of a sequence with a weight of 0, and 0 times NaN is NaN, so that blocks are wiped."""
         fixed = self._device.type == "cuda" and not self._is_plain
         least_context = longest(max_context) if fixed else 0
-        self._slots = Slots(max_running, max_context, self._device, least_context=least_context)
+        self._slots = Slots(max_running, max_context, block_size, self._device, least_context=least_context)
         self._last_ids = torch.zeros(max_running + 1, dtype=torch.int64, device=self._device)
         """The id sampled last in each slot."""
         self._samplers: list[Sampler | Exception | None] = [None] * max_running
@@ -307,11 +307,10 @@ class Runner:
             for side in (256, 512, 768, 1024, 1536):
                 picture = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self._device)
                 self._model.visual([picture], [(1, side // 16, side // 16)])
-        context = longest(self._slots.tables.shape[1] * BLOCK)
         steps = [(0, rows) for rows in WARM_ROWS] + [(1 << n, 64) for n in range(self._slots.nobody.bit_length())]
         for decodes, rows in steps:
             n, s = decodes + rows, decodes + 1
-            layout = Layout(n, decodes, s, s, rows, rows, context)
+            layout = Layout(n, decodes, s, s, rows, rows, self._slots.least_context)
             packed = self._staging.send(self._slots.empty(layout))
             shown = self._pictures.blank(rows)
             passed = self._pass(self._slots.inputs(packed, layout), shown if rows == n else None)

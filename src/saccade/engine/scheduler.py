@@ -15,7 +15,7 @@ Order and fairness
   prompt is done after at most 2 / budget steps for each row of its own and of older prompts, whatever arrives later
   (time for pictures not counted), and a short one passes a huge one at once.
 - A request that waits for blocks is passed by at most `max_passes` later ones. So is one that waits because another is
-  computing its next `WORTH_WAITING` blocks: a hundred questions about one new picture compute it once.
+  computing its next `WORTH_WAITING` tokens: a hundred questions about one new picture compute it once.
 - When blocks run out in the middle of an answer, the latest sequence gives all of its own back and is computed again
   later; the oldest is never chosen, so that somebody always finishes.
 """
@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 
-from saccade.cache.blocks import BLOCK, BlockLedger
+from saccade.cache.blocks import BlockLedger
 from saccade.cache.features import FeatureLedger
 from saccade.engine.encoder import Encoder
 from saccade.engine.plan import (
@@ -48,8 +48,8 @@ from saccade.errors import ContextLengthError, RequestError
 from saccade.types import FinishReason
 
 ORDER, ROWS_LEFT = attrgetter("order"), attrgetter("left")
-WORTH_WAITING = 8
-"""Blocks: for fewer of them that another is computing nobody waits."""
+WORTH_WAITING = 128
+"""Tokens: for fewer of them that another is computing nobody waits."""
 
 
 class Scheduler:
@@ -60,9 +60,11 @@ class Scheduler:
         self.limits = limits
         self.blocks = blocks
         self.encoder = Encoder(limits, features)
-        self.max_context = min(limits.max_context, blocks.total * BLOCK)
+        self.max_context = min(limits.max_context, blocks.total * blocks.block_size)
         """Tokens of prompt and answer together that one sequence can have."""
         self.num_preemptions = 0
+        self._worth_waiting = -(-WORTH_WAITING // blocks.block_size)
+        """The same in blocks."""
         self._sequences: dict[str, SequenceState] = {}
         self._waiting: list[SequenceState] = []
         self._running: list[SequenceState] = []
@@ -109,7 +111,8 @@ class Scheduler:
                 param="messages",
             )
         limit = min(length + request.max_tokens, self.max_context)
-        sequence = SequenceState(request, self._arrivals, limit, list(request.ids), list(request.block_keys))
+        ids, keys = list(request.ids), list(request.block_keys)
+        sequence = SequenceState(request, self._arrivals, limit, self.blocks.block_size, ids, keys)
         self._arrivals += 1
         self._sequences[request.id] = sequence
         self._waiting.append(sequence)  # none is younger, so the order holds
@@ -167,7 +170,7 @@ class Scheduler:
                 continue
             blocks: tuple[int, ...] = ()
             start = sequence.planned
-            if start == len(sequence.blocks) * BLOCK:
+            if start == len(sequence.blocks) * sequence.block_size:
                 block = self._grow(sequence)
                 if block is None:
                     break  # it was the latest, so none comes behind it
@@ -207,14 +210,14 @@ class Scheduler:
                 break
             if not self._free_slots or len(blocked) > self.limits.max_passes:
                 break
-            length = len(sequence.tokens)
+            length, size = len(sequence.tokens), sequence.block_size
             # The last token is computed in any case: its logits give the next one.
-            keys = sequence.block_keys[: (length - 1) // BLOCK]
+            keys = sequence.block_keys[: (length - 1) // size]
             shared = self.blocks.match(keys)
-            ahead = keys[len(shared) : len(shared) + WORTH_WAITING]
-            fresh = -(-length // BLOCK) - len(shared)
+            ahead = keys[len(shared) : len(shared) + self._worth_waiting]
+            fresh = -(-length // size) - len(shared)
             may_wait = sequence.passes < self.limits.max_passes
-            is_coming = may_wait and len(ahead) == WORTH_WAITING and self.blocks.expects(ahead)
+            is_coming = may_wait and len(ahead) == self._worth_waiting and self.blocks.expects(ahead)
             if is_coming or not self.blocks.can_take(shared, fresh + headroom):
                 if not may_wait:
                     break
@@ -304,7 +307,7 @@ class Scheduler:
                 token = output.tokens[sample]
                 sequence.unread -= 1
                 sequence.tokens.append(token)
-            full = (rows.start + rows.length) // BLOCK
+            full = (rows.start + rows.length) // sequence.block_size
             if full > sequence.published and sequence.admission == admission and sequence.slot >= 0:
                 self._publish(sequence, full)
             if token is not None:

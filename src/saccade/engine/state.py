@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from saccade.cache.blocks import BLOCK, MediaRows, next_key, root_key, rows_in_block
+from saccade.cache.blocks import MediaRows, next_key, root_key, rows_in_block
 from saccade.engine.plan import Rows, SequenceRequest, Visual
 
 
@@ -24,6 +24,8 @@ class SequenceState:
     """Arrival number; the lower, the older."""
     limit: int
     """Tokens, prompt included, at which it ends."""
+    block_size: int
+    """Tokens of a block."""
     tokens: list[int]
     """Known ids: the prompt, and what it generated and the host has read."""
     block_keys: list[bytes]
@@ -89,7 +91,7 @@ class SequenceState:
         self.slot, self.blocks, self.sent, self.published = slot, blocks, 0, num_shared
         self.admission += 1
         self.passes = 0
-        self.planned = num_shared * BLOCK
+        self.planned = num_shared * self.block_size
         self.sampled = False
         self.consumed = next((i for i, v in enumerate(self.visuals) if v.end > self.planned), len(self.visuals))
         self.ready = self.held = self.consumed
@@ -108,11 +110,12 @@ class SequenceState:
         """Chain key of a full block; all blocks before have theirs already."""
         if index == len(self.block_keys):
             parent = self.block_keys[-1] if index else root_key(self.request.salt)
-            first = index * BLOCK
+            first = index * self.block_size
             media: list[MediaRows] = []
             if first < len(self.request.ids):  # the block where the prompt ends
                 media = [(v.key, v.start, v.length) for v in self.visuals]
-            key = next_key(parent, self.tokens[first : first + BLOCK], rows_in_block(media, 0, first))
+            ids = self.tokens[first : first + self.block_size]
+            key = next_key(parent, ids, rows_in_block(media, 0, first, self.block_size))
             self.block_keys.append(key)
         return self.block_keys[index]
 
