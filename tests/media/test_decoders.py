@@ -93,6 +93,17 @@ def test_a_picture_is_its_own_when_the_next_is_decoded(pool: Decoders) -> None:
     assert first.pixels.min() == 255
 
 
+def test_there_is_time_for_something_else_once_the_decoder_has_the_file(start: Callable[..., Decoders]) -> None:
+    pool = start()
+    ref = ref_of(encoded(np.zeros((64, 64, 3), np.uint8), "PNG"))
+    (decoder,) = pool._all
+    decoder.wait_until_ready()
+    told: list[bool] = []
+    with pool.decode(Fetcher(LIMITS).fetch(ref), ref, meanwhile=lambda: told.append(decoder.pipe.poll(5))) as frames:
+        assert told == [True]
+        assert prepare(frames, PLANS.of(ref)).pixels.max() == 0
+
+
 def test_many_at_once(pool: Decoders, rng: np.random.Generator) -> None:
     refs = [ref_of(encoded(drawn(rng, 40 + n, 60), "PNG")) for n in range(24)]
     expected = [seen_here(ref) for ref in refs]

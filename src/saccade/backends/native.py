@@ -17,14 +17,16 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from saccade.backends.ahead import Ahead
 from saccade.backends.constraints import Constraints, vocabulary
-from saccade.backends.generation import GenerationDefaults, check_ids
+from saccade.backends.context import Context
+from saccade.backends.generation import GenerationDefaults
 from saccade.backends.pictures import WHITE, Pictures
 from saccade.backends.profile import recorded
 from saccade.backends.reply import Reply
@@ -34,11 +36,11 @@ from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
-from saccade.errors import ContextLengthError, EngineError, RequestError
+from saccade.errors import EngineError, RequestError, SaccadeError
 from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.grammars import tool_grammar
-from saccade.text.prompt import PromptBuilder
+from saccade.text.prompt import Draft, PromptBuilder
 from saccade.types import (
     Delta,
     EngineStats,
@@ -59,8 +61,6 @@ from saccade.types import (
     Usage,
 )
 
-LONG = 16
-"""Characters for each token of the context from which on a text is looked at before all of it is encoded."""
 MAX_BEHIND = 1024
 """Tokens that are kept for a client that does not read."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -84,7 +84,6 @@ class Native:
         """`host` has an engine of the same checkpoint, or is about to. Raises as `EngineHost.facts` does."""
         self._prompts = prompts
         self._pictures = pictures
-        self._defaults = defaults
         self._constraints = constraints
         self._stop_ids = stop_ids
         self._host = host
@@ -99,13 +98,13 @@ class Native:
         self._over: str | None = None
         """Why there will be no more answers; set on the event loop only, together with waking all who wait."""
         facts = host.facts()
-        self._context = facts.max_context
+        self._context = Context(facts.max_context, prompts.tokenizer, defaults)
         told = {
             "device": facts.device,
             "dtype": facts.dtype,
             "parameters": f"{facts.num_parameters / 1e6:.1f} M",
         }
-        self._card = ModelCard(name, self._context, told, self._pictures.facts())
+        self._card = ModelCard(name, facts.max_context, told, self._pictures.facts())
 
     @classmethod
     def load(
@@ -294,15 +293,27 @@ class Native:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long. `media`: that of the request, looked at or not."""
         look, needed = self._pictures.look, self._needed(id)
-        looks = [look(one, request.salt, needed) if isinstance(one, MediaRef) else one for one in media]
+
+        @cache
+        def drafted() -> tuple[Draft, float]:
+            self._context.check(request)
+            began = time.perf_counter()
+            draft = self._prompts.draft(request.messages, request.tools, continues=request.continues)
+            return draft, time.perf_counter() - began
+
+        def meanwhile() -> None:
+            with suppress(SaccadeError):  # raised below, unless the picture is at fault too
+                drafted()
+
+        looks = [look(one, request.salt, needed, meanwhile) if isinstance(one, MediaRef) else one for one in media]
         pictures = tuple(picture for picture, _ in looks)
         if request.pixels_of is not None:
             reply.in_pixels(pictures[request.pixels_of].original_size)
-        self._check_size(request)
+        draft, seconds = drafted()
         began = time.perf_counter()
-        prompt = self._prompts.build(request.messages, pictures, request.tools, continues=request.continues)
-        built = time.perf_counter()
-        sampling = self._sampling(request.sampling, prompt)
+        prompt = self._prompts.fill(draft, pictures)
+        seconds += time.perf_counter() - began
+        sampling = self._context.fill(request.sampling, prompt)
         thinking = self._constraints.check(sampling, prompt)
         if request.tools:
             grammar = tool_grammar(request.tools, request.tool_choice, sampling.grammar, self._prompts.tokenizer.added)
@@ -311,40 +322,7 @@ class Native:
         if needed():
             self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
         stages = looked(look for _, look in looks)
-        return _usage(prompt, pictures), replace(stages, tokenize=(built - began) * 1e3)
-
-    def _check_size(self, request: Request) -> None:
-        """Raise ContextLengthError for a text that is far too long, before all of its tokens are found: 60 MB would
-        take a minute and gigabytes. Tokens of several letters each (spaces, say) may still fit."""
-        texts = [part.text for message in request.messages for part in message.parts if isinstance(part, TextPart)]
-        if sum(map(len, texts)) <= LONG * self._context:
-            return
-        beginning = "".join(texts)[: LONG * self._context]
-        if len(self._prompts.tokenizer.encode(beginning, specials=False)) > 2 * self._context:
-            raise ContextLengthError(
-                f"The text has more than {2 * self._context} tokens and the context holds {self._context}.",
-                param="messages",
-                hint="Shorten the text.",
-            )
-
-    def _sampling(self, sampling: SamplingParams, prompt: Prompt) -> SamplingParams:
-        """Nothing left open, and an answer of that length fits. Raises RequestError."""
-        check_ids(sampling, self._prompts.tokenizer.size)
-        length, room = len(prompt.ids), self._context - len(prompt.ids)
-        asked = sampling.max_tokens
-        if room < 1:
-            raise ContextLengthError(
-                f"The prompt has {length} tokens and the context holds {self._context}, the answer included.",
-                param="messages",
-                hint="Shorten the text, or send fewer or smaller pictures.",
-            )
-        if asked is not None and asked > room:
-            raise ContextLengthError(
-                f"The prompt has {length} tokens and max_tokens is {asked}; the context holds {self._context}.",
-                param="max_tokens",
-                hint=f"Ask for at most {room} tokens.",
-            )
-        return self._defaults.fill(replace(sampling, max_tokens=asked or room))
+        return _usage(prompt, pictures), replace(stages, tokenize=seconds * 1e3)
 
     def _check_alive(self) -> None:
         if self._over or self._loop is None:

@@ -79,9 +79,12 @@ class Pictures:
         run = asyncio.get_running_loop().run_in_executor
         return await asyncio.gather(*(run(self.pool(ref), self.look, ref, salt, needed) for ref in refs))
 
-    def look(self, ref: MediaRef, salt: bytes, needed: Callable[[], bool]) -> tuple[Picture, StageTimes]:
+    def look(
+        self, ref: MediaRef, salt: bytes, needed: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[Picture, StageTimes]:
         """One picture or video from its address to its pixels, and the time of each stage. What was prepared for
-        another `salt` is not found. Decoding is given up when the picture is not `needed` any more."""
+        another `salt` is not found. Decoding is given up when the picture is not `needed` any more; `meanwhile` is
+        called while a process works on it, and may not raise."""
         began = time.perf_counter()
         blob = self._fetcher.fetch(ref, salt)
         fetched = time.perf_counter()
@@ -90,7 +93,7 @@ class Pictures:
         if (known := self._recent.get(wanted)) is not None:
             fetch = fetched - began - blob.hash_seconds
             return known, StageTimes(fetch=fetch * 1e3, hash=blob.hash_seconds * 1e3, cache=CacheHits("digest"))
-        with self._decoded(blob, ref, needed) as frames:
+        with self._decoded(blob, ref, needed, meanwhile) as frames:
             decoded = time.perf_counter()
             clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
             picture = prepare(replace(frames, pixels=clock), plan)
@@ -172,9 +175,11 @@ class Pictures:
         if self._decoders:
             self._decoders.close()
 
-    def _decoded(self, blob: Blob, ref: MediaRef, needed: Callable[[], bool]) -> AbstractContextManager[Frames]:
+    def _decoded(
+        self, blob: Blob, ref: MediaRef, needed: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None
+    ) -> AbstractContextManager[Frames]:
         if self._decoders:
-            return self._decoders.decode(blob, ref, needed)
+            return self._decoders.decode(blob, ref, needed, meanwhile)
         return nullcontext(decode(blob, ref, self._limits, self._plans.video.sampling))
 
 

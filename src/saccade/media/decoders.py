@@ -69,14 +69,22 @@ class Decoders:
             self._start()
 
     @contextmanager
-    def decode(self, blob: Blob, ref: MediaRef, wanted: Callable[[], bool] = lambda: True) -> Iterator[Frames]:
+    def decode(
+        self,
+        blob: Blob,
+        ref: MediaRef,
+        wanted: Callable[[], bool] = lambda: True,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Iterator[Frames]:
         """As `frames.decode`, in a decoder that is ours until the end of the block. A frame may be read until the next
-        is asked for. The decoder is killed when `wanted` becomes false. MediaError also for a file that takes too long
-        or too much memory."""
+        is asked for. The decoder is killed when `wanted` becomes false. `meanwhile` is called once the decoder has the
+        file, and may not raise. MediaError also for a file that takes too long or too much memory."""
         decoder = self._idle.get()
         job = _Job(decoder, ref, self._limits, self._max_seconds, wanted)
         try:
-            yield job.begin(blob)
+            length = job.send(blob)
+            meanwhile()
+            yield job.begin(blob, length)
             job.finish()
         except MediaError:
             job.finish()
@@ -189,8 +197,8 @@ class _Job:
         """Frames that have not been told."""
         self._bytes = 0
 
-    def begin(self, blob: Blob) -> Frames:
-        """Hand the file over; its frames, which are decoded while they are read."""
+    def send(self, blob: Blob) -> int:
+        """Hand the file over; its bytes."""
         self._decoder.wait_until_ready()
         ref, parts, start = self._ref, blob.parts or (blob.data,), 0
         for part in parts:
@@ -204,7 +212,11 @@ class _Job:
             "is_list": bool(blob.parts),
         }
         self._pipe.send_bytes(json.dumps(job).encode())
-        facts = self._hear()
+        return start
+
+    def begin(self, blob: Blob, length: int) -> Frames:
+        """The frames of the file, of so many bytes, which are decoded while they are read."""
+        ref, facts = self._ref, self._hear()
         height, width = map(int, facts["size"])
         indices, fps, pages = tuple(map(int, facts["indices"])), float(facts["fps"]), int(facts["pages"])
         most = 1 if ref.kind == "image" else self._limits.max_frames
@@ -215,7 +227,7 @@ class _Job:
         if (0 < pages < 2**31) != (ref.page is not None):
             raise ValueError("no possible number of pages")
         self._left = len(indices) - 1
-        self._bytes = start + min(SLOTS, len(indices)) * height * width * 3
+        self._bytes = length + min(SLOTS, len(indices)) * height * width * 3
         pixels = self._frames(height, width, len(indices))
         return Frames(ref.kind, pixels, (height, width), indices, fps, blob.digest, ref.param, pages)
 

@@ -2,6 +2,7 @@
 knows no pixels beyond their grid, no model and no HTTP.
 
     messages --template--> pieces --expand--> text runs and ids --tokenizer--> ids + spans --positions--> Prompt
+               draft: what can be done before pictures are known     fill: the rest
 
 A text run reaches from one special token to the next, whoever wrote its parts: it is encoded whole and without looking
 for special tokens. So ordinary text gives exactly the ids of the rendered prompt encoded at once, and no text can give
@@ -10,9 +11,11 @@ a special one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from saccade.errors import CheckpointError, RequestError
@@ -21,6 +24,15 @@ from saccade.text.positions import lay_out
 from saccade.text.template import ChatTemplate, Piece, Turn
 from saccade.text.tokenizer import Tokenizer
 from saccade.types import MediaKind, MediaSpan, Message, Picture, Prompt, TextPart
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A conversation without its pictures."""
+
+    pieces: tuple[Piece, ...]
+    encoded: Mapping[str, list[int]]
+    """Ids of text runs that are known to stay as they are."""
 
 
 class PromptBuilder:
@@ -65,15 +77,34 @@ class PromptBuilder:
         *,
         continues: bool = False,
     ) -> Prompt:
-        """The prompt of a conversation. `pictures` stand in the order of their MediaParts. `continues`: it ends where
-        the last message, the assistant's, ends, so that the model goes on with it.
+        """The prompt of a conversation: what `fill` makes of its `draft`."""
+        return self.fill(self.draft(messages, tools, add_generation_prompt, continues=continues), pictures)
 
-        RequestError when the template refuses the conversation or places other pictures than these.
+    def draft(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        add_generation_prompt: bool = True,
+        *,
+        continues: bool = False,
+    ) -> Draft:
+        """What needs no pictures, which is nearly all of the work: it can be done while they are decoded.
+
+        `continues`: the prompt ends where the last message, the assistant's, ends, so that the model goes on with it.
+        RequestError when the template refuses the conversation.
         """
         open_answer = add_generation_prompt and not continues
         pieces = self._template.render([_turn(m) for m in messages], tools, open_answer=open_answer)
         if continues:
             pieces = _reopened(pieces, messages[-1])
+        # The times of a video's frames become part of the text before it.
+        runs = [] if self._video in pieces else [piece for piece in pieces if isinstance(piece, str)]
+        return Draft(tuple(pieces), {run: self.tokenizer.encode(run, specials=False) for run in runs})
+
+    def fill(self, draft: Draft, pictures: Sequence[Picture]) -> Prompt:
+        """The prompt with its pictures, which stand in the order of their MediaParts. RequestError when the template
+        places other pictures than these."""
+        pieces = draft.pieces
         placed: list[MediaKind] = ["image" if p == self._image else "video" for p in pieces if self._is_pad(p)]
         if placed != [picture.kind for picture in pictures]:
             raise RequestError(
@@ -82,7 +113,7 @@ class PromptBuilder:
                 param="messages",
                 hint="Pictures and videos belong into user messages.",
             )
-        writer = _Writer(self.tokenizer)
+        writer = _Writer(self.tokenizer, draft.encoded)
         queue = iter(enumerate(pictures))
         for piece in pieces if self._video_outer_markers else self._without_outer_markers(pieces):
             if isinstance(piece, str):
@@ -144,8 +175,10 @@ class PromptBuilder:
 class _Writer:
     """Collects a prompt; text is held until its run ends."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, encoded: Mapping[str, list[int]] = MappingProxyType({})) -> None:
+        """`encoded`: ids of runs that are known already."""
         self._tokenizer = tokenizer
+        self._encoded = encoded
         self._run: list[str] = []
         self.ids: list[int] = []
         self.spans: list[MediaSpan] = []
@@ -164,7 +197,9 @@ class _Writer:
 
     def flush(self) -> None:
         if self._run:
-            self.ids += self._tokenizer.encode("".join(self._run), specials=False)
+            run = "".join(self._run)
+            ids = self._encoded.get(run)
+            self.ids += self._tokenizer.encode(run, specials=False) if ids is None else ids
             self._run.clear()
 
 
