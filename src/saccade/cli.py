@@ -98,7 +98,8 @@ def _serve(settings: Settings, *, open_page: bool = False) -> None:
     from saccade.engine.supervisor import EngineProcess
 
     # It looks for its libraries while we look for ours.
-    with closing(EngineProcess(log_format=settings.log_format)) as engine:
+    shelf = settings.picture_cache_memory
+    with closing(EngineProcess(shelf_bytes=shelf, log_format=settings.log_format)) as engine:
         from saccade.server.run import bind, run
 
         access, follow = _access(settings)

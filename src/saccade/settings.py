@@ -86,7 +86,9 @@ class LocalSettings(BaseSettings):
         ByteSize(0), ge=0, description="Main memory for features of pictures that had to leave the GPU"
     )
     picture_cache_memory: ByteSize = Field(
-        ByteSize(512 * 2**20), ge=0, description="Main memory for prepared pictures, in case their files are sent again"
+        ByteSize(512 * 2**20),
+        ge=0,
+        description="Main memory for prepared pictures, in case their files are sent again; beside a GPU it is pinned",
     )
     prefix_cache: bool = Field(True, description="Reuse keys and values where prompts begin alike")
     feature_cache: bool = Field(True, description="Reuse features of pictures that were seen before")

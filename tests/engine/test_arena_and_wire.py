@@ -12,6 +12,7 @@ import pytest
 
 from saccade.engine.arena import ALIGNMENT, Arena, Segments
 from saccade.engine.request import EngineRequest
+from saccade.engine.shelf import Shelf
 from saccade.engine.wire import (
     Inlet,
     Outlet,
@@ -155,3 +156,28 @@ def test_segments_never_overlap_and_none_is_lost(rng: np.random.Generator) -> No
         ledger.give(offset for offset, _ in parts)
     assert ledger.used == 0
     assert ledger.take([size]) == [0], "free parts have grown together again"
+
+
+def test_what_lies_on_the_shelf_is_found_and_given_back_when_nobody_has_it() -> None:
+    arena = Arena.create(8192)
+    shelf = Shelf(arena, 4096, 4096)
+    first = shelf.take(3000)
+    assert first is not None
+    assert shelf.take(3000) is None
+    view, buffer = first.reshape(30, 100)[1:], memoryview(first)
+    assert arena.find(buffer) == 4096
+    assert arena.find(memoryview(bytes(10))) is None
+    first[:] = 7
+    assert bytes(arena.view(4096, 3000)) == bytes([7]) * 3000
+    del first, buffer
+    assert shelf.bytes_used == 3072
+    del view
+    assert shelf.bytes_used == 0
+    assert shelf.take(4096) is not None
+
+
+def test_all_pages_at_hand_are_as_they_were() -> None:
+    arena = Arena.create(3 * 4096)
+    arena.view(5000, 10)[:] = b"0123456789"
+    arena.map_all()
+    assert bytes(arena.view(5000, 10)) == b"0123456789"

@@ -13,16 +13,23 @@ import pytest
 from saccade.engine.arena import Arena
 from saccade.engine.dispatch import BROKEN, MAX_LOSSES, POISON, Dispatch
 from saccade.engine.request import EngineRequest
+from saccade.engine.shelf import Shelf
 from saccade.engine.wire import unpack_request
 from saccade.types import Picture, Prompt, SamplingParams, StageTimes, TokenOut
 
 SIZE = 12_288
+SHELF = 8192
 
 
-def request(id: str, *sizes: int) -> EngineRequest:
-    """`sizes`: rows of 32 x 3 bytes of its pictures, all of one value that depends on the id."""
+def request(id: str, *sizes: int, shelf: Shelf | None = None) -> EngineRequest:
+    """`sizes`: rows of 32 x 3 bytes of its pictures, all of one value that depends on the id. On the `shelf`, if they
+    find room there."""
     value = sum(id.encode()) % 256
-    pixels = [np.full((1, rows, 32, 3), value, np.uint8) for rows in sizes]
+    pixels = []
+    for rows in sizes:
+        memory = shelf.take(rows * 96) if shelf else None
+        pixels.append((np.empty(rows * 96, np.uint8) if memory is None else memory).reshape(1, rows, 32, 3))
+        pixels[-1][:] = value
     pictures = tuple(Picture("image", array, (1, 2, 2), (), (32, 32), id) for array in pixels)
     prompt = Prompt((1, 2, 3), (), np.zeros((3, 3), np.int64), 0)
     return EngineRequest(id, prompt, pictures, SamplingParams())
@@ -34,6 +41,8 @@ class Process:
 
     arena: Arena
     has: dict[str, bool] = field(default_factory=dict)
+    reads: dict[str, EngineRequest] = field(default_factory=dict)
+    """The pixels of these may be read until their end."""
     aborts: list[str] = field(default_factory=list)
 
     def hear(self, message: object) -> None:
@@ -45,8 +54,13 @@ class Process:
         got = unpack_request(message[0], message[1], self.arena)
         assert got.id not in self.has
         self.has[got.id] = False
-        value = sum(got.id.encode()) % 256
-        assert all((picture.pixels == value).all() for picture in got.pictures), "others have written over it"
+        self.reads[got.id] = got
+        self.look(got.id)
+
+    def look(self, id: str) -> None:
+        value = sum(id.encode()) % 256
+        pictures = self.reads[id].pictures
+        assert all((picture.pixels == value).all() for picture in pictures), "others have written over it"
 
 
 class Play:
@@ -54,7 +68,8 @@ class Play:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.arena = Arena.create(SIZE)
+        self.arena = Arena.create(SIZE + SHELF)
+        self.shelf = Shelf(self.arena, SIZE, SHELF)
         self.heard: list[TokenOut] = []
         self.is_awake = False
         self.dispatch = Dispatch(self.arena, SIZE, self.heard.extend, self.wake)
@@ -69,7 +84,8 @@ class Play:
     def submit(self) -> None:
         id = f"r{len(self.asked)}"
         self.asked.append(id)
-        self.dispatch.submit(request(id, *self.rng.integers(1, 33, self.rng.integers(0, 3))))
+        sizes = self.rng.integers(1, 33, self.rng.integers(0, 3)).tolist()
+        self.dispatch.submit(request(id, *sizes, shelf=self.shelf if self.rng.random() < 0.5 else None))
 
     def abort(self) -> None:
         if self.asked:
@@ -95,6 +111,7 @@ class Play:
             return
         outs = []
         for id, begun in list(self.process.has.items()):
+            self.process.look(id)
             if id in self.process.aborts:
                 outs.append(TokenOut(id, None, finish_reason="abort"))
             elif self.rng.random() < 0.5:
@@ -136,6 +153,7 @@ def test_each_request_ends_once_and_leaves_nothing(seed: int) -> None:
     ends = {out.request_id: out for out in play.heard if out.finish_reason}
     assert ends.keys() == set(play.asked)
     assert (play.dispatch.num_open, play.dispatch.num_sent, play.dispatch.bytes_used) == (0, 0, 0)
+    assert play.shelf.bytes_used == 0
     assert max(play.deaths.values()) == MAX_LOSSES
     begun = {out.request_id for out in play.heard if out.times}
     for id, out in ends.items():

@@ -38,3 +38,24 @@ def test_putting_twice_counts_once() -> None:
     for number in range(7):
         recent.put(number, picture(10))
     assert recent.get("same") is not None
+
+
+def test_the_oldest_make_room_on_the_shelf() -> None:
+    free = [2]
+    asked: list[int] = []
+
+    def shelf(size: int) -> np.ndarray | None:
+        asked.append(size)
+        return np.zeros(size, np.uint8) if len(asked) > free[0] else None
+
+    recent = RecentPictures(80, shelf)
+    for name in "abcd":
+        recent.put(name, picture(10))
+    assert len(recent.room(10)) == 10
+    assert asked == [10, 10, 10]
+    assert [recent.get(name) is not None for name in "abcd"] == [False, False, True, True]
+    assert len(recent.room(11)) == 11, "one that will not be kept takes nobody's place"
+    assert asked == [10, 10, 10]
+    free[0] = 1000
+    assert len(recent.room(10)) == 10
+    assert recent.get("d") is None

@@ -130,7 +130,8 @@ class Native:
         pictures: Pictures | None = None
         try:
             prompts = PromptBuilder.from_dir(directory, video_outer_markers=video_outer_markers)
-            pictures = Pictures(limits, Plans.from_dir(directory, limits), decoding)
+            shelf = process.shelf.take if process else None
+            pictures = Pictures(limits, Plans.from_dir(directory, limits), decoding, shelf)
             defaults = GenerationDefaults.from_dir(directory)
             tokenizer = prompts.tokenizer
             named = [tokenizer.added[token] for token in END_TOKENS if token in tokenizer.added]

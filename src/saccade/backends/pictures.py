@@ -20,7 +20,7 @@ from saccade.media.fetch import Fetcher
 from saccade.media.frames import DOCUMENT, decode, kind_of, sniff
 from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import FACTOR, Plans, prepare
-from saccade.media.recent import RecentPictures
+from saccade.media.recent import RecentPictures, Shelf
 from saccade.media.stills import as_png
 from saccade.types import Blob, CacheHits, Frames, KeptMedia, MediaRef, MediaStats, Picture, StageTimes, UInt8Array
 
@@ -34,13 +34,17 @@ WHITE = base64.b64decode(
 class Pictures:
     """Fetches, decodes and resizes in threads of its own, and keeps what was prepared lately."""
 
-    def __init__(self, limits: MediaLimits, plans: Plans, decoding: Decoding | None = None) -> None:
-        """`decoding`: in processes of their own, as for files of strangers; None: in the threads."""
+    def __init__(
+        self, limits: MediaLimits, plans: Plans, decoding: Decoding | None = None, shelf: Shelf | None = None
+    ) -> None:
+        """`decoding`: in processes of their own, as for files of strangers; None: in the threads. `shelf`: where the
+        engine finds pixels."""
         self._limits = limits
         self._plans = plans
         self._fetcher = Fetcher(limits)
         self._decoders = Decoders(limits, plans.video.sampling, decoding) if decoding else None
-        self._recent = RecentPictures(limits.recent_bytes)
+        self._recent = RecentPictures(limits.recent_bytes, shelf)
+        self._room = self._recent.room if shelf else None
         num_threads = min(8, 2 + (os.cpu_count() or 1))
         self._stills = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-media")
         num_videos = max(1, (decoding.number if decoding else num_threads) - 1)
@@ -96,7 +100,7 @@ class Pictures:
         with self._decoded(blob, ref, needed, meanwhile) as frames:
             decoded = time.perf_counter()
             clock = _Clock(frames.pixels)  # a video is decoded while its frames are resized
-            picture = prepare(replace(frames, pixels=clock), plan)
+            picture = prepare(replace(frames, pixels=clock), plan, self._room)
             done = time.perf_counter()
         self._recent.put(wanted, picture)
         times = StageTimes(

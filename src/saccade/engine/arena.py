@@ -1,6 +1,6 @@
 """Pixels on their way from one process to another: memory that both see, and the ledger of who has which part of it.
 
-    | pulse | pixels of a | free | pixels of b | free ...
+    | pulse | pixels of a | free | pixels of b | free ... | the shelf, see shelf.py
 
 The memory has no name: it is handed on as an open file and is gone when the last process that holds it is, however that
 ended. It takes room only where something was once written, unless it is pinned.
@@ -13,6 +13,8 @@ import os
 import tempfile
 from bisect import bisect, insort
 from collections.abc import Iterable
+
+import numpy as np
 
 HEAD = 4096
 """Bytes before the pixels; the first 24 are the engine's pulse."""
@@ -79,6 +81,7 @@ class Arena:
         self.memory = mmap.mmap(fd, 0)
         self.pulse = memoryview(self.memory)[:24].cast("q")
         """Three words, see pulse.py."""
+        self._address = np.frombuffer(self.memory, np.uint8).ctypes.data + HEAD
 
     @classmethod
     def create(cls, size: int) -> Arena:
@@ -94,6 +97,16 @@ class Arena:
     def view(self, offset: int, length: int) -> memoryview:
         """The bytes of a segment."""
         return memoryview(self.memory)[HEAD + offset : HEAD + offset + length]
+
+    def find(self, part: memoryview) -> int | None:
+        """Where in this memory a buffer lies; None: elsewhere."""
+        offset = np.frombuffer(part, np.uint8).ctypes.data - self._address
+        return offset if 0 <= offset <= len(self.memory) - HEAD - len(part) else None
+
+    def map_all(self) -> None:
+        """Have every page at hand, where the memory is taken anyway: else the first who writes to a page waits for it,
+        2 ms for a picture. To read is enough, and harms nobody who writes."""
+        np.frombuffer(self.memory, np.uint8)[:: mmap.PAGESIZE].max()
 
     def close(self) -> None:
         """Give the file back; the memory goes when nobody has a view of it."""

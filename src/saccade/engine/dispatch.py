@@ -39,10 +39,13 @@ class _Open:
     data: bytes
     """Without its pixels; empty once it has begun."""
     pixels: list[memoryview]
-    """Until they are in the arena."""
-    sizes: list[int]
-    offsets: list[int] = field(default_factory=list)
-    """Of its pixels in the arena."""
+    """Until they are in the arena, those that are not there from the beginning."""
+    shelved: list[memoryview]
+    """Those that are, held until it ends."""
+    places: list[tuple[int, int]]
+    """(offset, length) of all its pixels in the arena, in order; offset -1: not there yet."""
+    taken: list[int] = field(default_factory=list)
+    """Offsets that are its own, and are given back."""
     sent: bool = False
     """Whether a process has it now."""
     begun: bool = False
@@ -58,8 +61,8 @@ class Dispatch:
     def __init__(
         self, arena: Arena, size: int, emit: Callable[[list[TokenOut]], None], wake: Callable[[], None]
     ) -> None:
-        """`size`: bytes of pixels in the arena. `emit` gets ends that the process says nothing of; `wake` is called
-        when `hand_on_waiting` may have something to do. Both return at once."""
+        """`size`: bytes of the arena for pixels that come with requests. `emit` gets ends that the process says nothing
+        of; `wake` is called when `hand_on_waiting` may have something to do. Both return at once."""
         self._arena = arena
         self._segments = Segments(size)
         self._emit = emit
@@ -90,9 +93,12 @@ class Dispatch:
 
     def submit(self, request: EngineRequest) -> None:
         """Take a request, and pass it on at once if that is possible. Raises MediaError for one that never will be."""
-        data, pixels = pack_request(request)
-        opened = _Open(request.id, data, pixels, [len(part) for part in pixels])
-        size = sum(map(aligned, opened.sizes))
+        data, parts = pack_request(request)
+        places = [(-1 if (offset := self._arena.find(part)) is None else offset, len(part)) for part in parts]
+        pixels = [part for part, (offset, _) in zip(parts, places, strict=True) if offset < 0]
+        shelved = [part for part, (offset, _) in zip(parts, places, strict=True) if offset >= 0]
+        opened = _Open(request.id, data, pixels, shelved, places)
+        size = sum(aligned(len(part)) for part in pixels)
         if size > self._segments.size:
             raise MediaError(
                 f"The pictures of this request have {size:,} bytes after the resize; "
@@ -176,16 +182,17 @@ class Dispatch:
     def _take_room(self, opened: _Open) -> bool:
         """Whether there is room in the arena for its pixels, which is then its own."""
         if opened.pixels:
-            offsets = self._segments.take(opened.sizes)
+            offsets = self._segments.take(map(len, opened.pixels))
             if offsets is None:
                 return False
-            opened.offsets = offsets
+            opened.taken, own = offsets, iter(offsets)
+            opened.places = [(next(own) if offset < 0 else offset, length) for offset, length in opened.places]
         return True
 
     def _hand_on(self, opened: _Open) -> None:
         """A request that is neither in the queue nor in a process, and has its room, goes to the process. The lock is
         not held, since pixels are copied."""
-        for offset, part in zip(opened.offsets, opened.pixels, strict=False):
+        for offset, part in zip(opened.taken, opened.pixels, strict=False):
             np.copyto(np.frombuffer(self._arena.view(offset, len(part)), np.uint8), np.frombuffer(part, np.uint8))
         opened.pixels = []
         with self._lock:
@@ -197,7 +204,7 @@ class Dispatch:
             else:
                 opened.sent = True
                 self.num_sent += 1
-                self._send((opened.data, list(zip(opened.offsets, opened.sizes, strict=True))))
+                self._send((opened.data, opened.places))
 
     def _next(self) -> _Open | None:
         """The next of the queue that can go."""
@@ -221,7 +228,7 @@ class Dispatch:
 
     def _forget(self, opened: _Open) -> None:
         del self._open[opened.id]
-        self._segments.give(opened.offsets)
+        self._segments.give(opened.taken)
         self._acquit(opened)
 
     def _acquit(self, opened: _Open) -> None:

@@ -23,6 +23,7 @@ from saccade.engine.child import PROGRAM, Child
 from saccade.engine.dispatch import Dispatch
 from saccade.engine.pulse import DEFAULT, Watch
 from saccade.engine.request import EngineRequest
+from saccade.engine.shelf import Shelf
 from saccade.engine.spec import EngineFacts, EngineSpec
 from saccade.engine.wire import TICK, read_messages, unpack_outs
 from saccade.engine.worker import Emit, Ended
@@ -31,8 +32,8 @@ from saccade.logs import Format
 from saccade.types import EngineStats, TokenOut
 
 ARENA = 2**30
-"""Bytes of pixels that requests may hold together: 85 pictures of 2048 x 2048. With a GPU this memory is pinned, hence
-taken at once; otherwise as it is needed."""
+"""Bytes of pixels that requests may hold together: 85 pictures of 2048 x 2048. With a GPU this memory and the shelf's
+are pinned, hence taken at once; otherwise as they are needed."""
 MAX_FAILURES = 5
 """Processes that may fail in a row before the engine is given up."""
 LIFETIME = 60.0
@@ -50,11 +51,18 @@ class EngineProcess:
     """
 
     def __init__(
-        self, *, arena_bytes: int = ARENA, program: Sequence[str] = PROGRAM, log_format: Format = "text"
+        self,
+        *,
+        arena_bytes: int = ARENA,
+        shelf_bytes: int = 0,
+        program: Sequence[str] = PROGRAM,
+        log_format: Format = "text",
     ) -> None:
+        """`shelf_bytes`: for pixels that stay between requests, beside those of requests."""
         self._log_format = log_format
         self._program = program
-        self._arena = Arena.create(arena_bytes)
+        self._arena = Arena.create(arena_bytes + shelf_bytes)
+        self.shelf = Shelf(self._arena, arena_bytes, shelf_bytes)
         self._loaded: SimpleQueue[EngineFacts | SaccadeError] = SimpleQueue()
         self._facts: EngineFacts | None = None
         self._stats: EngineStats | None = None
@@ -239,6 +247,8 @@ class EngineProcess:
                     if kind == "loaded":
                         self._device_type = value.device_type
                         self._was_loaded = True
+                        if value.device_type == "cuda":  # it is pinned
+                            threading.Thread(target=self._arena.map_all, name="saccade-map", daemon=True).start()
                         self._progress = ("warm-up", None)
                         self._loaded.put(value)
                         return None

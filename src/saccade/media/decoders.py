@@ -250,7 +250,8 @@ class _Job:
             start = self._limits.max_file_bytes + number % SLOTS * self._limits.max_image_pixels * 3
             pixels = np.frombuffer(self._decoder.shared, np.uint8, height * width * 3, start)
             yield pixels.reshape(height, width, 3)
-            self._pipe.send_bytes(ACK)
+            if number + SLOTS < count:
+                self._pipe.send_bytes(ACK)
 
     def _hear(self) -> dict[str, Any]:
         """What the decoder says next. Raises MediaError for what it finds wrong with the file, TimeoutError when its

@@ -19,6 +19,7 @@ from blake3 import blake3
 from saccade.errors import CheckpointError, MediaError
 from saccade.media.frames import Sampling
 from saccade.media.limits import MediaLimits
+from saccade.media.stills import Room
 from saccade.types import Frames, Grid, MediaRef, Picture, UInt8Array
 
 PATCH = 16
@@ -144,21 +145,22 @@ class Plans:
         return replace(self.video, min_frame=min(low or 0, most), max_frame=most)
 
 
-def prepare(frames: Frames, plan: ImagePlan | VideoPlan) -> Picture:
-    """Resize frames as planned, one at a time. MediaError for a shape beyond 1:200, or a video that breaks off."""
+def prepare(frames: Frames, plan: ImagePlan | VideoPlan, room: Room | None = None) -> Picture:
+    """Resize frames as planned, one at a time, into memory that `room` gives; None: wherever it is, so that a still
+    that fits stays where it is. MediaError for a shape beyond 1:200, or a video that breaks off."""
     height, width = plan.size(frames)
     num_frames = len(frames.indices)
-    if frames.kind == "image":
+    if frames.kind == "image" and room is None:
         for frame in frames.pixels:
             small = resize(frame, height, width)
             pixels = (frame.copy() if small is frame and not frame.flags.owndata else small)[None]
-        timestamps: tuple[float, ...] = ()
     else:
-        pixels = np.empty((num_frames + num_frames % TEMPORAL, height, width, 3), np.uint8)
+        shape = (1 if frames.kind == "image" else num_frames + num_frames % TEMPORAL, height, width, 3)
+        pixels = (room(math.prod(shape)) if room else np.empty(math.prod(shape), np.uint8)).reshape(shape)
         for row, frame in enumerate(frames.pixels):
             pixels[row] = resize(frame, height, width)
         pixels[num_frames:] = pixels[num_frames - 1]
-        timestamps = _timestamps(frames)
+    timestamps = () if frames.kind == "image" else _timestamps(frames)
     grid = (len(timestamps) or 1, height // PATCH, width // PATCH)
     return Picture(frames.kind, pixels, grid, timestamps, frames.size, _key(frames.kind, grid, pixels))
 
