@@ -184,7 +184,8 @@ As in OpenAI's interface. `usage.prompt_tokens_details` tells how many of the pr
 `image_tokens` and `video_tokens`, and how many of all were found in the prefix cache, `cached_tokens`;
 `usage.completion_tokens_details` has `reasoning_tokens`. One more key, `timings`,
 tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `hash_ms`, `tokenize_ms`, `queue_ms`,
-`vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. Its key
+`vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. Stages may
+overlap: the tokens of the text are made while a process decodes the picture. Its key
 `cache` tells what was there already: `pictures` is `digest` (the file was prepared before), `pixels` (the file was new,
 what it shows was not) or `miss`; `vision` is `prefix` (keys and values were there, so features were not needed),
 `device`, `host`, `wait` (another request was having them computed) or `miss`; of several pictures the worst is told.
