@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 
 from saccade import types
 from saccade.backends.base import Backend
@@ -16,17 +17,16 @@ from saccade.server.anthropic_answer import MessageAnswer, error_body, event
 from saccade.server.anthropic_body import to_chat, to_count
 from saccade.server.gate import Gate
 from saccade.server.load import NOTHING
+from saccade.server.routes import Route
 from saccade.server.schema import chat_call
 from saccade.server.translate import answered
 from saccade.server.validate import json_object
 from saccade.types import Delta
 
 
-def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
+def messages_routes(backend: Backend, gate: Gate) -> list[BaseRoute]:
     """The endpoints behind `gate`."""
-    router = APIRouter()
 
-    @router.post("/v1/messages")
     async def messages(http: Request) -> Response:
         return await answered(gate, http, "msg_", _Message)
 
@@ -39,11 +39,13 @@ def messages_routes(backend: Backend, gate: Gate) -> APIRouter:
                 tokens = await visit.first(NOTHING, lambda: backend.tokenize(request))
         return JSONResponse({"input_tokens": len(tokens)})
 
-    @router.post("/v1/messages/count_tokens")
     async def count_tokens(http: Request) -> Response:
         return await gate.responding(count(http))
 
-    return router
+    return [
+        Route("/v1/messages", messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+    ]
 
 
 class _Message:

@@ -32,7 +32,7 @@ from saccade.server.openapi import openapi_routes
 from saccade.server.page import page_routes
 from saccade.server.profiling import profiling_routes
 from saccade.server.records import Recorder, record_of
-from saccade.server.responses import responses_routes
+from saccade.server.responses import responses_route
 from saccade.server.resume import GRACE_SECONDS, Replays
 from saccade.server.tokenize import tokenize_routes
 from saccade.server.tracing import Tracer
@@ -83,9 +83,9 @@ def create_app(
     metrics = Metrics(card.id, backend.stats, admission, backend.media_stats, vllm_names=vllm_metrics)
     gate = Gate(backend, admission, metrics, share_caches=access.share_caches)
     replays = Replays(resume_seconds)
-    app.include_router(chat_routes(gate, replays))
-    app.include_router(responses_routes(gate))
-    app.include_router(messages_routes(backend, gate))
+    # First, since they are looked for in this order.
+    asked = [*chat_routes(gate, replays), responses_route(gate), *messages_routes(backend, gate)]
+    app.router.routes.extend(asked)
     app.include_router(tokenize_routes(backend, gate))
     app.include_router(health_routes(backend, gate))
     app.include_router(openapi_routes(card.id))

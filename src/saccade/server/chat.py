@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.routing import BaseRoute
 
 from saccade import types
 from saccade.errors import SaccadeError
@@ -15,15 +16,15 @@ from saccade.server.connection import EventStream
 from saccade.server.gate import CLOSING, Gate
 from saccade.server.guard import key_of
 from saccade.server.resume import Replays, last_event, wants_resume
+from saccade.server.routes import Route
 from saccade.server.schema import ChatCall, parse_chat
 from saccade.types import Delta
 
 
-def chat_routes(gate: Gate, replays: Replays) -> APIRouter:
+def chat_routes(gate: Gate, replays: Replays) -> list[BaseRoute]:
     """The chat endpoint behind `gate`; streams that are to outlive their connections are kept in `replays`."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
     async def chat_completions(http: Request) -> Response:
         if not wants_resume(http.headers.get("x-saccade-resume")):
             return await gate.answer(http, "chatcmpl-", _Chat)
@@ -42,7 +43,7 @@ def chat_routes(gate: Gate, replays: Replays) -> APIRouter:
         cancelled = replays.find(id, key_of(http.scope)).cancel()
         return {"id": id, "status": "cancelled" if cancelled else "completed"}
 
-    return router
+    return [Route("/v1/chat/completions", chat_completions, methods=["POST"]), *router.routes]
 
 
 class _Chat:

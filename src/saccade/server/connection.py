@@ -64,18 +64,28 @@ def check_json(http: Request) -> None:
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """What `work` gives. It is cancelled, and ClientDisconnect raised, when the client closes the connection."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
+    """What `work` gives. It is cancelled, and ClientDisconnect raised, when the client closes the connection.
+
+    Only who listens is a task of its own: each change of tasks is a turn of the loop that the first token waits for.
+    """
+    worker = asyncio.current_task()
+    assert worker
+    is_gone = False
+
+    async def listen() -> None:
+        nonlocal is_gone
+        await _disconnected(receive)
+        is_gone = True
+        worker.cancel()
+
+    listener = asyncio.ensure_future(listen())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
     finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        listener.cancel()
+        if is_gone:
+            worker.uncancel()
+            raise ClientDisconnect
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from saccade import types
@@ -13,21 +13,20 @@ from saccade.errors import SaccadeError
 from saccade.server.gate import Gate
 from saccade.server.responses_answer import ResponseAnswer
 from saccade.server.responses_body import to_chat
+from saccade.server.routes import Route
 from saccade.server.schema import chat_call
 from saccade.server.translate import answered
 from saccade.server.validate import json_object
 from saccade.types import Delta
 
 
-def responses_routes(gate: Gate) -> APIRouter:
+def responses_route(gate: Gate) -> Route:
     """The endpoint behind `gate`."""
-    router = APIRouter()
 
-    @router.post("/v1/responses")
     async def responses(http: Request) -> Response:
         return await answered(gate, http, "resp_", _Response)
 
-    return router
+    return Route("/v1/responses", responses, methods=["POST"])
 
 
 class _Response:
