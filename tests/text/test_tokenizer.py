@@ -14,6 +14,7 @@ import tokenizers
 
 from saccade.errors import CheckpointError, RequestError
 from saccade.text.tokenizer import Detokenizer, Tokenizer
+from saccade.text.words import MAX_NEW, MAX_WORDS, Words, cuts_so
 
 MIXED = "Grüße, 世界! 👩‍👩‍👧 1+1=2\n\n\tжил कोड ០១ e\u0301 don't  \r\n<b>&amp;</b> 🏳️‍🌈 ﷽ \u200b."
 ALPHABET = "aAbz é\u0301ß世界👍🏽👩‍👧\n\r\t  '\"<>|{}0123.,:;-_/\\ж\u0e01\ufeff\u00a0"
@@ -50,6 +51,45 @@ def test_encodes_as_the_reference(qwen: Tokenizer, references: dict[str, Any]) -
         assert qwen.encode(text, specials=True) == reference.encode(text, add_special_tokens=False)
     for text in texts[:301]:
         assert qwen.encode(text, specials=False) == reference.encode(text, add_special_tokens=False)
+
+
+@pytest.mark.parametrize("chars", ["".join(map(chr, range(128))), "ab'sStTreEvVlLmMdD 01\n\r\t  .,!-\x0b\x0c\x1c\x1f"])
+def test_words_that_are_known_have_the_ids_that_they_have_in_a_text(qwen: Tokenizer, chars: str) -> None:
+    words = qwen._words
+    assert words
+    known = 0
+    for _ in range(3000):
+        text = scribble(chars, random.randrange(40))
+        expected = qwen._plain.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        ids = words.ids(text)
+        assert ids in (None, expected), repr(text)
+        assert qwen.encode(text, specials=False) == expected
+        known += ids is not None
+    assert known > 2000
+
+
+def test_what_is_known_of_words_is_bounded() -> None:
+    words = Words(lambda new: [[len(word)] for word in new])
+    assert words.ids("one two two") == [3, 4, 4]
+    assert words.ids("x" * 100) is None
+    assert words.ids("größer") is None
+    assert words.ids(" ".join(f"a{'b' * n}" for n in range(1, MAX_NEW + 2))) is None
+    for number in range(2 * MAX_WORDS // MAX_NEW):
+        words.ids("".join(f" {chr(97 + n)}{scribble('abcdefghijklmnop', 8)}" for n in range(26)) + str(number))
+        assert len(words._known) <= MAX_WORDS
+    assert words.ids("one two two") == [3, 4, 4]
+
+
+def test_only_vocabularies_that_cut_so_know_words(checkpoints: dict[str, Path]) -> None:
+    told = json.loads((checkpoints["instruct"] / "tokenizer.json").read_text())
+    assert cuts_so(told)
+    for part, other in (
+        ("normalizer", {"type": "Lowercase"}),
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}),
+        ("pre_tokenizer", None),
+        ("model", {**told["model"], "dropout": 0.1}),
+    ):
+        assert not cuts_so({**told, part: other})
 
 
 def test_typed_tokens_stay_text(tokenizer: Tokenizer) -> None:
