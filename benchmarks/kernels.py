@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from saccade.engine.footprint import tokens_per_block
 from saccade.kernels import AttentionBatch, Ops, fused, paged, reference, select
 
 if __name__ == "__main__" and "--tiny" in sys.argv:
@@ -65,6 +66,7 @@ class Shape:
 
 MODELS = {"2B": Shape(2048, 16, 8, 6144, 28), "4B": Shape(2560, 32, 8, 9728, 36)}
 TINY = {"tiny": Shape(64, 4, 2, 96, 2, vocabulary=3000, head_dim=16)}
+BLOCK = tokens_per_block(is_gpu=True)
 COPY, MATRIX = 4.29e12, 800e12
 """Bytes and operations a second, until measured."""
 
@@ -268,8 +270,8 @@ def many_rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
 
 
 def batch_of(bench: Bench, sequences: int, q: int, context: int) -> tuple[AttentionBatch, int]:
-    """`sequences` of one length in blocks of 16 handed out at random, and the number of blocks."""
-    blocks = -(-context // 16)
+    """`sequences` of one length in blocks of BLOCK tokens handed out at random, and the number of blocks."""
+    blocks = -(-context // BLOCK)
     table = (torch.randperm(sequences * blocks) + 1).view(sequences, blocks).to(bench.device, torch.int32)
     cu_q = torch.arange(0, (sequences + 1) * q, q, device=bench.device, dtype=torch.int32)
     lengths = torch.full((sequences,), context, device=bench.device, dtype=torch.int32)
@@ -285,8 +287,8 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     for s, n, context in ((2, 1, 70), (1, 40, 40)) if tiny else (*decode, *prefill):
         batch, num_blocks = batch_of(bench, s, n, context)
         caches = [
-            bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim)
-            for _ in range(bench.copies(4.0 * num_blocks * 16 * m.kv_heads * m.head_dim))
+            bench.draw(2, num_blocks, BLOCK, m.kv_heads, m.head_dim)
+            for _ in range(bench.copies(4.0 * num_blocks * BLOCK * m.kv_heads * m.head_dim))
         ]
         q = bench.draw(s * n, m.heads, m.head_dim)
         dense = [bench.draw(s, m.kv_heads, context, m.head_dim) for _ in range(2 * len(caches))]
@@ -323,7 +325,8 @@ def attentions(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         if n == 1 or n == context:
             variants["SDPA over dense keys"] = library
         if n == context and s == 1:
-            rows_of = (batch.block_tables[0].long()[:, None] * 16 + torch.arange(16, device=bench.device)).flatten()[:n]
+            first_of = batch.block_tables[0].long()[:, None] * BLOCK
+            rows_of = (first_of + torch.arange(BLOCK, device=bench.device)).flatten()[:n]
 
             def gathered(i: int, query: Tensor = query, caches: list[Tensor] = caches, at: Tensor = rows_of) -> Tensor:
                 k, v = caches[i].flatten(1, 2).index_select(1, at).transpose(1, 2)[:, None].unbind()
@@ -345,14 +348,14 @@ def mixed(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     tiny = bench.device == "cpu"
     decodes, n, context = (2, 20, 70) if tiny else (8, 512, 1620)
     lengths = [context] * (decodes + 1)
-    blocks = -(-context // 16)
+    blocks = -(-context // BLOCK)
     table = (torch.randperm(len(lengths) * blocks) + 1).view(-1, blocks).to(bench.device, torch.int32)
     cu_q = torch.tensor([*range(decodes + 1), decodes + n], device=bench.device, dtype=torch.int32)
     slots = torch.zeros(decodes + n, device=bench.device, dtype=torch.int64)
     contexts = torch.tensor(lengths, device=bench.device, dtype=torch.int32)
     apart = AttentionBatch(slots, table, cu_q, contexts, n, context, decodes)
     together = replace(apart, num_decodes=0)
-    caches = bench.draw(2, len(lengths) * blocks + 1, 16, m.kv_heads, m.head_dim).unbind()
+    caches = bench.draw(2, len(lengths) * blocks + 1, BLOCK, m.kv_heads, m.head_dim).unbind()
     q = bench.draw(decodes + n, m.heads, m.head_dim)
     truth = paged.paged_attention(q.float(), *(cache.float() for cache in caches), apart)
     moved = 4.0 * len(lengths) * context * m.kv_heads * m.head_dim
@@ -376,8 +379,8 @@ def rows(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
         )
         weight, qw, kw = bench.draw(m.width), bench.draw(m.head_dim), bench.draw(m.head_dim)
         cos, sin = bench.draw(n, m.head_dim), bench.draw(n, m.head_dim)
-        k_cache, v_cache = bench.draw(2, n // 16 + 2, 16, m.kv_heads, m.head_dim).unbind()
-        slots = torch.arange(n, device=bench.device) + 16
+        k_cache, v_cache = bench.draw(2, n // BLOCK + 2, BLOCK, m.kv_heads, m.head_dim).unbind()
+        slots = torch.arange(n, device=bench.device) + BLOCK
         pick = torch.arange(n, device=bench.device)
         table = (qw, kw, cos, sin, eps, k_cache, v_cache, slots)
         wide = (qw.float(), kw.float(), cos.float(), sin.float(), eps, k_cache.float(), v_cache.float(), slots)
@@ -552,8 +555,8 @@ def steps(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     plain, fast = select("cuda", fused=False), select("cuda")
     for s in (1, 3) if bench.device == "cpu" else (1, 8, 32):
         batch, num_blocks = batch_of(bench, s, 1, context)
-        batch.slots.copy_(batch.block_tables[:, -1].long() * 16 + (context - 1) % 16)
-        caches = [bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind() for _ in range(m.layers)]
+        batch.slots.copy_(batch.block_tables[:, -1].long() * BLOCK + (context - 1) % BLOCK)
+        caches = [bench.draw(2, num_blocks, BLOCK, m.kv_heads, m.head_dim).unbind() for _ in range(m.layers)]
         x0, cos, sin = bench.draw(s, m.width), bench.draw(s, m.head_dim), bench.draw(s, m.head_dim)
 
         def step(_: int, ops: Ops, x: Tensor = x0, caches: list[tuple[Tensor, ...]] = caches,
@@ -589,7 +592,7 @@ def hosts(bench: Bench, model: str, m: Shape) -> Iterator[Row]:
     cos, sin = bench.draw(40, m.head_dim), bench.draw(40, m.head_dim)
     one, num_blocks = batch_of(bench, 1, 1, 100)
     many, _ = batch_of(bench, 1, 40, 100)
-    caches = bench.draw(2, num_blocks, 16, m.kv_heads, m.head_dim).unbind()
+    caches = bench.draw(2, num_blocks, BLOCK, m.kv_heads, m.head_dim).unbind()
     q = bench.draw(40, m.heads, m.head_dim)
     tensors, block = (x, x, norm, norm, r, r), 1 << (m.width - 1).bit_length()
     numbers, constants = (m.width, eps), (m.width, block, False, False)

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saccade.engine.footprint import tokens_per_block
 from saccade.kernels import AttentionBatch, Ops, fused, paged, prepare, reference, select
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
-BLOCK = 16
+BLOCK = tokens_per_block(is_gpu=True)
 SHAPES = {"2B": (2048, 16, 8, 6144), "4B": (2560, 32, 8, 9728)}
 """Width, query heads, key heads, inner width; heads of 128."""
 ROWS = (1, 2, 5, 8, 16, 17, 100, 1536)
