@@ -48,7 +48,9 @@ def serve(port: int) -> None:
             await asyncio.sleep(PERIOD)
             gaps.append((clock() - began - PERIOD) * 1e3)
 
-    backend = Native.load(DEMO, name="demo", limits=MediaLimits(), process=EngineProcess(), decoding=Decoding(2))
+    limits = MediaLimits()
+    process = EngineProcess(shelf_bytes=limits.recent_bytes)
+    backend = Native.load(DEMO, name="demo", limits=limits, process=process, decoding=Decoding(2))
     app = create_app(backend)
     inner = app.router.lifespan_context
 

@@ -16,6 +16,7 @@ import fcntl
 import json
 import mmap
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,8 @@ class _Decoder:
         told = {"limits": {name: getattr(limits, name) for name in names}, "sampling": asdict(sampling)}
         with suppress(OSError):  # it may have ended already, which `wait_until_ready` tells
             self.pipe.send_bytes(json.dumps(told).encode())
+        self._poll = select.poll()  # that of a Connection is made anew each time, which takes 0.1 ms
+        self._poll.register(self.pipe.fileno(), select.POLLIN)
         self.was_ready = False
         self.end: Reason | None = None
         """Why it cannot take another file."""
@@ -170,10 +173,14 @@ class _Decoder:
     def wait_until_ready(self) -> None:
         """Raises TimeoutError or EOFError."""
         if not self.was_ready:
-            if not self.pipe.poll(START_SECONDS):
+            if not self.says_something(START_SECONDS):
                 raise TimeoutError
             self.pipe.recv_bytes(16)
             self.was_ready = True
+
+    def says_something(self, seconds: float) -> bool:
+        """Whether something is to be heard within so many seconds; its end counts."""
+        return bool(self._poll.poll(max(0.0, seconds) * 1e3))
 
     def kill(self) -> None:
         self._process.kill()
@@ -257,7 +264,7 @@ class _Job:
         """What the decoder says next. Raises MediaError for what it finds wrong with the file, TimeoutError when its
         time is over, InterruptedError when nobody wants its pixels any more, EOFError when it died."""
         began = time.monotonic()
-        while not self._pipe.poll(max(0.0, min(self._seconds - (time.monotonic() - began), LOOK_SECONDS))):
+        while not self._decoder.says_something(min(self._seconds - (time.monotonic() - began), LOOK_SECONDS)):
             if not self._wanted():
                 raise InterruptedError
             if time.monotonic() - began > self._seconds:

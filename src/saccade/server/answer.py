@@ -26,9 +26,9 @@ class Answer:
         self._head = {"id": request_id, "created": int(time.time()), "model": model}
         self._num = num
         self._include_usage = include_usage
-        # Of the many events of a stream only the text differs.
-        self._said = [self._cut({"content": MARK}, index) for index in range(num)]
-        self._thought = [self._cut(_thought(MARK), index) for index in range(num)]
+        # Of the many events of a stream only the text differs. They are cut when the first of them is wanted.
+        self._said: dict[int, list[str]] = {}
+        self._thought: dict[int, list[str]] = {}
 
     def whole(self, answers: Sequence[list[Delta]]) -> dict[str, Any]:
         """The body of answers that are not streamed."""
@@ -45,9 +45,11 @@ class Answer:
     def piece(self, index: int, delta: Delta) -> bytes:
         """The events of a delta of choice `index`, the last one's too; empty when there is nothing to tell yet."""
         if delta.text and not (delta.finish_reason or delta.logprobs or delta.reasoning or delta.tool_calls):
-            return encode_basestring(delta.text).join(self._said[index]).encode()
+            cut = self._said.get(index) or self._said.setdefault(index, self._cut({"content": MARK}, index))
+            return encode_basestring(delta.text).join(cut).encode()
         if delta.reasoning and not (delta.finish_reason or delta.logprobs or delta.text or delta.tool_calls):
-            return encode_basestring(delta.reasoning).join(self._thought[index]).encode()
+            cut = self._thought.get(index) or self._thought.setdefault(index, self._cut(_thought(MARK), index))
+            return encode_basestring(delta.reasoning).join(cut).encode()
         said = _thought(delta.reasoning) if delta.reasoning else {}
         if delta.text:
             said["content"] = delta.text
@@ -83,9 +85,12 @@ class Answer:
         return event({**self._head, "object": "chat.completion.chunk", "choices": [choice], **more})
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def event(data: dict[str, Any]) -> bytes:
     """One server-sent event."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _compact(data).encode() + b"\n\n"
 
 
 def models(card: ModelCard, created: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Delta, Usage, StageTimes                       backends/ emit them, server/ writ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -274,8 +274,12 @@ class StageTimes:
     @property
     def timings(self) -> dict[str, Any]:
         """As it is told to people: fetch_ms, decode_media_ms ..., and `cache`."""
-        spent = {name: value for name, value in asdict(self).items() if name != "cache"}
-        return {**{f"{name}_ms": round(value, 3) for name, value in spent.items()}, "cache": asdict(self.cache)}
+        told: dict[str, Any] = {f"{name}_ms": round(getattr(self, name), 3) for name in _STAGES}
+        return told | {"cache": {name: getattr(self.cache, name) for name in _CACHES}}
+
+
+_STAGES = tuple(one.name for one in fields(StageTimes) if one.name != "cache")
+_CACHES = tuple(one.name for one in fields(CacheHits))
 
 
 @dataclass(frozen=True, slots=True)
