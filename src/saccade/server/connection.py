@@ -19,6 +19,8 @@ from saccade.server.anthropic_answer import error_body
 MESSAGES = "/v1/messages"
 """Where errors have Anthropic's form."""
 T = TypeVar("T")
+DEAF_SECONDS = 0.02
+"""Before it is listened whether the client is still there."""
 LEAST_RATE = 16 * 1024
 """Bytes in a second that a large body must come with."""
 
@@ -66,10 +68,12 @@ def check_json(http: Request) -> None:
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """What `work` gives. It is cancelled, and ClientDisconnect raised, when the client closes the connection.
 
-    Only who listens is a task of its own: each change of tasks is a turn of the loop that the first token waits for.
+    It stays in this task, and nobody listens at first: a turn of the loop now would take the interpreter from the
+    thread that has just been given the request.
     """
     worker = asyncio.current_task()
     assert worker
+    listener: asyncio.Task[None] | None = None
     is_gone = False
 
     async def listen() -> None:
@@ -78,11 +82,17 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
         is_gone = True
         worker.cancel()
 
-    listener = asyncio.ensure_future(listen())
+    def begin() -> None:
+        nonlocal listener
+        listener = asyncio.ensure_future(listen())
+
+    timer = asyncio.get_running_loop().call_later(DEAF_SECONDS, begin)
     try:
         return await work
     finally:
-        listener.cancel()
+        timer.cancel()
+        if listener:
+            listener.cancel()
         if is_gone:
             worker.uncancel()
             raise ClientDisconnect
