@@ -262,7 +262,7 @@ def test_what_a_client_held_is_free_at_once(request: pytest.FixtureRequest) -> N
 
 
 def test_equal_requests_at_once_share_their_work(server: outside.Server) -> None:
-    """Eight cost about one in the vision tower and in the prefill."""
+    """Eight cost about one."""
     with Image.open(io.BytesIO(PICTURE)) as image:  # other pixels, since nobody may have seen them
         url = outside.image(outside.png(np.asarray(image.convert("RGB")) ^ 1))["image_url"]["url"]
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is it? " * 20}]
@@ -280,6 +280,9 @@ def test_equal_requests_at_once_share_their_work(server: outside.Server) -> None
     usage = answers[0]["usage"]
     encoded = after["feature_cache_miss_tokens_total"] - before["feature_cache_miss_tokens_total"]
     assert encoded == usage["prompt_tokens_details"]["image_tokens"]
-    found = after["prefix_cache_hits_total"] - before["prefix_cache_hits_total"]
+    found = after["prompt_tokens_cached_total"] - before["prompt_tokens_cached_total"]
     computed = 8 * usage["prompt_tokens"] - found
     assert computed < 2 * usage["prompt_tokens"], (computed, usage)
+    joined = sum(answer["timings"]["cache"]["shared"] for answer in answers)
+    assert joined
+    assert after["shared_requests_total"] - before["shared_requests_total"] == joined

@@ -67,7 +67,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (5, 5, 10)
     timings = answer.model_extra["timings"]
-    assert timings.pop("cache") == {"pictures": None, "vision": None, "prefix_tokens": 0}
+    assert timings.pop("cache") == {"pictures": None, "vision": None, "prefix_tokens": 0, "shared": False}
     assert set(timings) == {f"{name}_ms" for name in StageTimes.__slots__ if name != "cache"}
     assert all(isinstance(value, float) for value in timings.values())
 

@@ -21,7 +21,8 @@ PATH = "/v1/chat/completions"
 COUNTERS = {"hits": 7, "waits": 1, "misses": 2, "evictions": 3}
 STATS = EngineStats(4, 5, 6, 8, 25, 100, 1000, 2000, 9, COUNTERS, {}, 10)
 MEDIA = MediaStats(3000, 11, 12, 13, {"timeout": 14, "broken": 15, "unwanted": 16, "worn": 17})
-TIMES = StageTimes(1, 2, 3, 3.5, 4, 5, 6, 7, first_token=30, decode=80, cache=CacheHits("pixels", "host", 16))
+CACHE = CacheHits("pixels", "host", 16, shared=True)
+TIMES = StageTimes(1, 2, 3, 3.5, 4, 5, 6, 7, first_token=30, decode=80, cache=CACHE)
 LAST = Delta(finish_reason="stop", usage=Usage(20, 5, image_tokens=12, video_tokens=4), times=TIMES)
 
 Samples = dict[tuple[str, str], float]
@@ -170,6 +171,7 @@ def test_where_the_time_went() -> None:
     assert told["saccade:picture_cache_requests_total", "level=digest"] == 0
     assert told["saccade:vision_cache_requests_total", "level=host"] == 1
     assert told["saccade:prompt_tokens_cached_total", ""] == 16
+    assert told["saccade:shared_requests_total", ""] == 1
     assert told["saccade:image_tokens_total", ""] == 12
     assert told["saccade:video_tokens_total", ""] == 4
 

@@ -93,7 +93,7 @@ def test_each_request_is_told_once_and_nothing_that_was_said(serve: Callable[...
     assert (whole["prompt_tokens"], whole["completion_tokens"], whole["finish"]) == (9, 9, "stop")
     assert (whole["key"], whole["route"], whole["stream"]) == ("default", path, False)
     assert whole["first_token_ms"] >= 0
-    assert whole["cache"] == {"pictures": None, "vision": None, "prefix_tokens": 0}
+    assert whole["cache"] == {"pictures": None, "vision": None, "prefix_tokens": 0, "shared": False}
     assert (stream["stream"], stream["completion_tokens"]) == (True, 9)
     assert refused["error"]
     assert broken["error"] == "server_error"

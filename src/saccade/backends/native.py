@@ -1,6 +1,6 @@
 """THE CORRIDOR: a Request becomes pictures, a prompt, tokens and text again; the only file that sees all rooms.
 
-    event loop    generate                                                    _deliver --> Reply --> Deltas
+    event loop    generate                                                     deliver --> Reply --> Deltas
     threads         `--> _look: fetch, decode, resize --> prompt --> submit       ^
     engine                                                             `--> vision, prefill, one token per step
 
@@ -11,12 +11,11 @@ the model. Timings are taken where the work is done.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -30,13 +29,14 @@ from saccade.backends.generation import GenerationDefaults
 from saccade.backends.pictures import WHITE, Pictures
 from saccade.backends.profile import recorded
 from saccade.backends.reply import Reply
+from saccade.backends.shared import Answers, Listener
 from saccade.backends.times import looked, whole
 from saccade.engine.options import EngineOptions
 from saccade.engine.request import EngineRequest
 from saccade.engine.spec import EngineSpec
 from saccade.engine.supervisor import EngineProcess
 from saccade.engine.worker import EngineHost, Worker
-from saccade.errors import EngineError, RequestError, SaccadeError
+from saccade.errors import EngineError, SaccadeError
 from saccade.media.limits import Decoding, MediaLimits
 from saccade.media.pixels import Plans, prepare_resize
 from saccade.text.grammars import tool_grammar
@@ -57,12 +57,9 @@ from saccade.types import (
     SamplingParams,
     StageTimes,
     TextPart,
-    TokenOut,
     Usage,
 )
 
-MAX_BEHIND = 1024
-"""Tokens that are kept for a client that does not read."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """What ends an answer of a checkpoint that does not say."""
 
@@ -91,8 +88,7 @@ class Native:
         self._text_pool = ThreadPoolExecutor(num_threads, thread_name_prefix="saccade-text")
         """Apart from that of pictures, so that text does not wait for them."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._answers: dict[str, asyncio.Queue[TokenOut | None]] = {}
-        self._numbers = itertools.count()
+        self._answers = Answers(host)
         self._ahead = Ahead(self._encode)
         self._warm = False
         self._over: str | None = None
@@ -162,7 +158,7 @@ class Native:
         """Start the engine and answer one question about a white picture, so that the first caller does not pay for
         what every first pass makes once. A model that cannot even do that raises here."""
         self._loop = asyncio.get_running_loop()
-        self._host.start(self._loop, emit=self._deliver, ended=self._on_end)
+        self._host.start(self._loop, emit=self._answers.deliver, ended=self._on_end)
         parts = (MediaPart(MediaRef("image", "warm-up", data=WHITE)), TextPart("?"))
         sampling = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         try:
@@ -211,24 +207,22 @@ class Native:
         self._check_alive()
         thinking = self._prompts.thinks and not request.continues
         reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=thinking)
-        id = str(next(self._numbers))
-        queue = self._answers[id] = asyncio.Queue()
-        handing: Future[tuple[Usage, StageTimes]] | None = None
+        listener = self._answers.listen()
         try:
             with self._ahead.someone_waits():
                 refs = await self._pictures.bring(request.media)
                 brought = time.perf_counter()
-                several = len(refs) > 1
-                looks = await self._pictures.look_at_all(refs, request.salt, self._needed(id)) if several else None
+                several, needed = len(refs) > 1, listener.is_needed
+                looks = await self._pictures.look_at_all(refs, request.salt, needed) if several else None
                 pool = self._pictures.pool(refs[0]) if len(refs) == 1 else self._text_pool
-                handing = pool.submit(self._hand_in, id, request, looks or refs, reply)
+                handing = pool.submit(self._hand_in, listener, request, looks or refs, reply)
                 del request, refs, looks  # files and pixels are large, and answers may be long
                 usage, stages = await asyncio.wrap_future(handing)
-                begun = out = await self._next(queue)
+                begun = out = await listener.next()
             first = time.perf_counter()
             while not (delta := reply.take(out)).finish_reason:
                 yield delta
-                out = await self._next(queue)
+                out = await listener.next()
             assert begun.times, "the first token carries the engine's times"
             now = time.perf_counter()
             stages = replace(stages, fetch=stages.fetch + (brought - arrived) * 1e3)
@@ -241,9 +235,7 @@ class Native:
             )
             yield replace(delta, usage=usage, times=times)
         finally:
-            del self._answers[id]
-            if handing:
-                handing.add_done_callback(lambda _: self._host.abort(id))
+            self._answers.leave(listener)
 
     async def tokenize(self, asked: Request | str) -> tuple[int, ...]:
         self._check_alive()
@@ -274,26 +266,24 @@ class Native:
         sampling = SamplingParams(temperature=0.0, max_tokens=1)
         request = Request("ahead", self._card.id, (Message("user", (part,)),), sampling, salt=salt)
         reply = Reply(request, self._prompts.tokenizer, self._stop_ids, thinking=self._prompts.thinks)
-        id = str(next(self._numbers))
-        queue = self._answers[id] = asyncio.Queue()
+        listener = self._answers.listen()
         try:
             run = asyncio.get_running_loop().run_in_executor
-            await run(self._text_pool, self._hand_in, id, request, [(picture, StageTimes())], reply)
-            await self._next(queue)
+            await run(self._text_pool, self._hand_in, listener, request, [(picture, StageTimes())], reply)
+            await listener.next()
         finally:
-            del self._answers[id]
-            self._host.abort(id)
-
-    def _needed(self, id: str) -> Callable[[], bool]:
-        """Tells, in any thread, whether somebody still waits for a request."""
-        return partial(self._answers.__contains__, id)
+            self._answers.leave(listener)
 
     def _hand_in(
-        self, id: str, request: Request, media: list[tuple[Picture, StageTimes]] | list[MediaRef], reply: Reply
+        self,
+        listener: Listener,
+        request: Request,
+        media: list[tuple[Picture, StageTimes]] | list[MediaRef],
+        reply: Reply,
     ) -> tuple[Usage, StageTimes]:
         """The request goes to the engine; what it counts, and the times of what was done for it here. Runs in a thread:
         pictures and long texts take long. `media`: that of the request, looked at or not."""
-        look, needed = self._pictures.look, self._needed(id)
+        look, needed = self._pictures.look, listener.is_needed
 
         @cache
         def drafted() -> tuple[Draft, float]:
@@ -320,8 +310,8 @@ class Native:
             grammar = tool_grammar(request.tools, request.tool_choice, sampling.grammar, self._prompts.tokenizer.added)
             sampling = replace(sampling, grammar=grammar)
             self._constraints.check(sampling, prompt)
-        if needed():
-            self._host.submit(EngineRequest(id, prompt, pictures, sampling, request.salt, thinking))
+        asked = EngineRequest(listener.id, prompt, pictures, sampling, request.salt, thinking)
+        self._answers.submit(listener, asked)
         stages = looked(look for _, look in looks)
         return _usage(prompt, pictures), replace(stages, tokenize=seconds * 1e3)
 
@@ -331,35 +321,14 @@ class Native:
 
     # --- what the engine says -----------------------------------------------------------------------------------
 
-    async def _next(self, queue: asyncio.Queue[TokenOut | None]) -> TokenOut:
-        """What the engine says next of one request; EngineError when that is a failure."""
-        out = await queue.get()
-        if out is not None and out.error and out.param:
-            raise RequestError(out.error, param=out.param)
-        if out is None or out.finish_reason == "error":
-            raise EngineError((out.error if out else self._over) or "The engine failed.")
-        return out
-
     def _on_end(self, cause: BaseException | None) -> None:
         """Called by the engine's host, as the last thing it does."""
         if cause is not None:
             self._end_all("The engine broke down and must be restarted.")
 
-    def _deliver(self, outs: list[TokenOut]) -> None:
-        for out in outs:
-            if (queue := self._answers.get(out.request_id)) is None:
-                continue
-            if queue.qsize() < MAX_BEHIND:
-                queue.put_nowait(out)
-            elif queue.qsize() == MAX_BEHIND:  # Its reader's connection is full: what is kept for one is bounded.
-                self._host.abort(out.request_id)
-                why = f"The client is more than {MAX_BEHIND} tokens behind."
-                queue.put_nowait(TokenOut(out.request_id, None, finish_reason="error", error=why))
-
     def _end_all(self, why: str) -> None:
         self._over = why
-        for queue in self._answers.values():
-            queue.put_nowait(None)
+        self._answers.end(why)
 
 
 def _usage(prompt: Prompt, pictures: tuple[Picture, ...]) -> Usage:

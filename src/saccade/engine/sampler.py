@@ -30,8 +30,6 @@ from saccade.engine.grammar import Mask
 from saccade.kernels import Ops
 from saccade.types import SamplingParams, TokenLogprob
 
-GREEDY_BELOW = 1e-5
-"""Temperatures under this are greedy: the division would leave fp32."""
 FEW = 64
 """The largest top_k for which the candidates are picked without sorting all ids."""
 TOGETHER = 32
@@ -91,7 +89,7 @@ class Sampler:
         top_p = 1.0 if params.top_p is None else params.top_p
         self.num_valid_ids = num_valid_ids
         self.logprobs = params.logprobs
-        if temperature < GREEDY_BELOW or top_k == 1 or top_p <= 0:
+        if params.is_greedy or top_k == 1:
             self.kind = Kind.GREEDY
         elif top_k <= FEW and params.top_k:
             self.kind = Kind.FEW

@@ -115,7 +115,7 @@ class Metrics(Collector):
         self._tokens = dict.fromkeys(TOKENS, 0)
         self._pictures: Counter[str] = Counter(dict.fromkeys(get_args(PictureLevel), 0))
         self._vision: Counter[str] = Counter(dict.fromkeys(VISION_LEVELS, 0))
-        self._cached_tokens = 0
+        self._cached_tokens = self._shared = 0
         self._statuses: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter({"stop": 0, "length": 0, "abort": 0, "error": 0})
         self._lag_seconds = Histogram()
@@ -155,6 +155,7 @@ class Metrics(Collector):
         if cache.vision:
             self._vision[cache.vision] += 1
         self._cached_tokens += cache.prefix_tokens
+        self._shared += cache.shared
 
     def broken_off(self, reason: Literal["abort", "error"]) -> None:
         """A stream ended before its answer was complete: the client left, or we failed."""
@@ -185,12 +186,14 @@ class Metrics(Collector):
         for name, text in TOKENS.items():
             yield self._counter(prefix + name, text, {"": self._tokens[name]})
         cached = {"": self._cached_tokens}
-        yield self._counter(prefix + "prompt_tokens_cached", "Of them, those of the prefix cache", cached)
+        yield self._counter(prefix + "prompt_tokens_cached", "Of them, those for which nothing was computed", cached)
         found = "Answers about pictures by how they were found"
         text = f"{found}: file known, its pixels known, neither"
         yield self._counter(prefix + "picture_cache_requests", text, self._pictures, "level")
         text = f"{found}: not needed, on the device, in host memory, being encoded, nowhere"
         yield self._counter(prefix + "vision_cache_requests", text, self._vision, "level")
+        text = "Answers that were those of an equal request in flight"
+        yield self._counter(prefix + "shared_requests", text, {"": self._shared})
         yield self._counter(prefix + "requests", "Requests to the model by HTTP status", self._statuses, "status")
         ended = "Answers by why they ended; abort, error: streams that broke off"
         yield self._counter(prefix + "request_success", ended, self._reasons, "finished_reason")

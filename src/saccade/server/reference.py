@@ -181,7 +181,7 @@ Of a list of frames: how many there are for each second |
 ## Answers
 
 As in OpenAI's interface. `usage.prompt_tokens_details` tells how many of the prompt's tokens are `text_tokens`,
-`image_tokens` and `video_tokens`, and how many of all were found in the prefix cache, `cached_tokens`;
+`image_tokens` and `video_tokens`, and for how many of all nothing was computed, `cached_tokens`;
 `usage.completion_tokens_details` has `reasoning_tokens`. One more key, `timings`,
 tells the milliseconds of each stage: `fetch_ms`, `decode_media_ms`, `resize_ms`, `hash_ms`, `tokenize_ms`, `queue_ms`,
 `vision_ms`, `prefill_ms`, `first_token_ms` (all of these and the rest, from arrival on) and `decode_ms`. Stages may
@@ -189,8 +189,11 @@ overlap: the tokens of the text are made while a process decodes the picture. It
 `cache` tells what was there already: `pictures` is `digest` (the file was prepared before), `pixels` (the file was new,
 what it shows was not) or `miss`; `vision` is `prefix` (keys and values were there, so features were not needed),
 `device`, `host`, `wait` (another request was having them computed) or `miss`; of several pictures the worst is told.
-`prefix_tokens` are the tokens of the prompt whose keys and values were there. In a stream `timings` is in the last
-chunk. A client that closes its connection ends the work.
+`prefix_tokens` are the tokens of the prompt whose keys and values were there. `shared` is true where the answer was
+that of an equal request in flight (see [waiting](#waiting)). Nothing was computed for this one then: `cached_tokens`
+and `prefix_tokens` are its whole prompt, `vision` is `prefix`, and `queue_ms`, `vision_ms` and `prefill_ms` are 0; what
+it waited for the other one is part of `first_token_ms`. In a stream `timings` is in the last chunk. A client that
+closes its connection ends the work.
 
 ### Calls
 
@@ -275,7 +278,11 @@ A key may have limits of its own ([security](security.md)); answers then tell wh
 A client that closes its connection ends the work. One that does not read for 30 seconds is taken for gone, and so is
 one that is more than 1,024 tokens behind when its connection is full. Requests that are alike share their work:
 pictures and prompts that somebody is having computed are waited for, not computed again, so that eight equal requests
-at once cost about as much as one until their first token.
+at once cost about as much as one until their first token. Where the answer is certain, with temperature 0 or a
+`seed`, so is the rest: a request that equals one in flight (in its key, its prompt with the pixels of pictures, and all
+fields that decide the tokens; stop strings do not) joins it, and gets at once what was answered so far. Each of them
+ends by its own stop strings, its own deadline and its own connection; the work ends when the last one has left. Answers
+of more than 4,096 tokens, those of `top_logprobs` counted, are not joined any more.
 
 After SIGTERM new requests are answered with 503, `retry-after` and `connection: close`; those under way, waiting ones
 too, have `--drain-seconds` to end, and are then ended with an error.

@@ -58,7 +58,7 @@ A conversation cannot end with a message of the assistant.
 
 Blocks are `thinking`, `text` and `tool_use`. `stop_reason` is `end_turn`, `max_tokens`, `stop_sequence` or `tool_use`.
 The `input` of a call that `max_tokens` cut is `{{"INVALID_JSON": "..."}}` with what there is of it.
-`usage.input_tokens` leaves out the tokens that were found in the prefix cache, which are `cache_read_input_tokens`.
+`usage.input_tokens` leaves out the tokens for which nothing was computed, which are `cache_read_input_tokens`.
 
 A stream has the events `message_start`, for each block `content_block_start`, `content_block_delta` and
 `content_block_stop`, then `message_delta` with the `usage`, and `message_stop`. How many tokens the prompt has is not

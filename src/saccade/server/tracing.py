@@ -102,6 +102,7 @@ def _attributes(record: Record) -> dict[str, Any]:
         "saccade.cache.pictures": times.cache.pictures if times else None,
         "saccade.cache.vision": times.cache.vision if times else None,
         "saccade.cache.prefix_tokens": times.cache.prefix_tokens if times else None,
+        "saccade.cache.shared": times.cache.shared if times else None,
     }
     return {name: value for name, value in told.items() if value is not None}
 

@@ -251,6 +251,8 @@ class CacheHits:
     vision: VisionLevel | None = None
     prefix_tokens: int = 0
     """Tokens of the prompt whose keys and values were there."""
+    shared: bool = False
+    """The answer was that of an equal request in flight, so that nothing was computed for this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +315,7 @@ class Usage:
     image_tokens: int = 0
     video_tokens: int = 0
     cached_tokens: int = 0
-    """Found in the prefix cache, so that nothing was computed for them."""
+    """Nothing was computed for them: they were in the prefix cache, or the answer is that of an equal request."""
     reasoning_tokens: int = 0
 
 

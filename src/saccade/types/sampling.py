@@ -7,6 +7,8 @@ from typing import Literal
 
 GRAMMAR_CHARACTERS = {"json_object": 0, "json_schema": 1 << 17, "regex": 1 << 13, "lark": 1 << 16}
 """The longest text of a grammar of each kind."""
+GREEDY_BELOW = 1e-5
+"""Temperatures under this are greedy: the division would leave fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,9 @@ class SamplingParams:
     """Tokens after which thoughts are closed; None: when the model closes them."""
     repetition_guard: int | None = None
     """The answer ends when it says the same line or box, or the same few in turn, this many times in a row."""
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the next token is always the likeliest, so that nothing is left to chance."""
+        is_cold = self.temperature is not None and self.temperature < GREEDY_BELOW
+        return is_cold or self.top_k == 1 or (self.top_p is not None and self.top_p <= 0)
