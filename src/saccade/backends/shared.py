@@ -13,14 +13,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from hashlib import blake2b
+from typing import TypeAlias
 
 from saccade.engine.request import EngineRequest
 from saccade.engine.worker import EngineHost
 from saccade.errors import EngineError, RequestError
 from saccade.types import CacheHits, Picture, Prompt, StageTimes, TokenOut, VisionLevel
 
+Outcome: TypeAlias = tuple[object, ...]
+"""All that an answer depends on, to be looked up by."""
 MAX_BEHIND = 1024
 """Tokens that are kept for a client that does not read."""
 MAX_KEPT = 4096
@@ -88,37 +93,12 @@ class Listener:
         self._loop.call_soon_threadsafe(self.fail, error)
 
 
-class _Outcome:
-    """All that an answer depends on, to look it up by: every field of a request but those that are named here."""
-
-    __slots__ = ("_hash", "_values")
-
-    def __init__(self, request: EngineRequest) -> None:
-        sampling = replace(request.sampling, stop=(), repetition_guard=None)  # these are looked for by each listener
-        if sampling.is_greedy:
-            sampling = replace(sampling, seed=None)
-        self._values = (
-            _but(request, "id", "prompt", "pictures", "sampling"),
-            sampling,
-            _but(request.prompt, "positions"),  # they follow from spans and grids
-            tuple(_but(picture, "pixels") for picture in request.pictures),  # which the key stands for
-        )
-        self._hash = hash(self._values)
-        """Once, since prompts are long."""
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Outcome) and self._hash == other._hash and self._values == other._values
-
-
 @dataclass(slots=True, eq=False)
 class _Generation:
     """A request that the engine has, or is about to."""
 
     id: str
-    outcome: _Outcome | None
+    outcome: Outcome | None
     """None: nobody may join."""
     listeners: set[Listener]
     kept: list[TokenOut] = field(default_factory=list)
@@ -138,7 +118,7 @@ class Answers:
         self._lock = threading.Lock()
         """For everything below, and who has left; never held while something is waited for."""
         self._generations: dict[str, _Generation] = {}
-        self._open: dict[_Outcome, _Generation] = {}
+        self._open: dict[Outcome, _Generation] = {}
         """Those that may be joined."""
 
     def __len__(self) -> int:
@@ -155,7 +135,7 @@ class Answers:
         """Get the answer to `request`, whose id is the listener's; does nothing if that has left. Raises as
         `EngineHost.submit` does, and takes as long."""
         is_certain = request.sampling.is_greedy or request.sampling.seed is not None
-        outcome = _Outcome(request) if is_certain else None
+        outcome = outcome_of(request) if is_certain else None
         with self._lock:
             if listener.has_left:
                 return
@@ -235,6 +215,21 @@ class Answers:
         """It has ended, or nobody listens."""
         self._close(generation)
         self._generations.pop(generation.id, None)
+
+
+def outcome_of(request: EngineRequest) -> Outcome:
+    """Every field of a request but those that are named here. Of the ids a digest, since this lives as long as the
+    answer and is compared with a lock held."""
+    sampling = replace(request.sampling, stop=(), repetition_guard=None)  # these are looked for by each listener
+    if sampling.is_greedy:
+        sampling = replace(sampling, seed=None)
+    return (
+        _but(request, "id", "prompt", "pictures", "sampling"),
+        sampling,
+        _but(request.prompt, "ids", "positions"),  # which follow from spans and grids
+        blake2b(array("q", request.prompt.ids).tobytes(), digest_size=32).digest(),
+        tuple(_but(picture, "pixels") for picture in request.pictures),  # which the key stands for
+    )
 
 
 def _but(thing: EngineRequest | Prompt | Picture, *names: str) -> tuple[object, ...]:
