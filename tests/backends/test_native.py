@@ -26,7 +26,7 @@ from saccade.backends.native import Native
 from saccade.engine import draws
 from saccade.engine.options import EngineOptions
 from saccade.errors import ContextLengthError, EngineError, MediaError, SettingsError
-from saccade.media.limits import MediaLimits
+from saccade.media.limits import Decoding, MediaLimits
 from saccade.model.vision import Encoding, VisionTower
 from saccade.types import Delta, MediaPart, MediaRef, Message, Part, Request, SamplingParams, TextPart
 
@@ -247,6 +247,18 @@ def test_a_text_that_is_far_too_long_is_refused_by_its_beginning(load: Load) -> 
         assert len(await ids(backend, request())) == 20
 
     play(load(), scene)
+
+
+def test_a_text_that_is_refused_while_its_picture_is_decoded_costs_no_decoder(load: Load) -> None:
+    async def scene(backend: Native) -> None:
+        with pytest.raises(ContextLengthError, match="more than"):
+            await ids(backend, request(noise(), text="word " * 2000))
+        with pytest.raises(MediaError, match="no known format"):  # both are at fault: the picture comes first
+            await ids(backend, request(b"\0nothing", text="word " * 2000))
+        assert len(await ids(backend, request(noise()))) == 20
+        assert not any(backend.media_stats().decoders_replaced.values())
+
+    play(load(decoding=Decoding(1), options=EngineOptions(max_context=300)), scene)
 
 
 def test_the_card_tells_what_is_served(load: Load) -> None:
