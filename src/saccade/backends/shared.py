@@ -226,7 +226,7 @@ def outcome_of(request: EngineRequest) -> Outcome:
     return (
         _but(request, "id", "prompt", "pictures", "sampling"),
         sampling,
-        _but(request.prompt, "ids", "positions"),  # which follow from spans and grids
+        _but(request.prompt, "ids", "positions"),  # positions follow from spans and grids
         blake2b(array("q", request.prompt.ids).tobytes(), digest_size=32).digest(),
         tuple(_but(picture, "pixels") for picture in request.pictures),  # which the key stands for
     )
