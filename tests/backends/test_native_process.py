@@ -95,7 +95,8 @@ def test_a_kill_ends_streams_and_the_others_wait(load: Load) -> None:
         assert time.monotonic() - began < 3
         assert not backend.ready
         assert backend.alive()
-        assert await ids(backend, request(noise(), temperature=0.0)) == expected
+        waiting = [ids(backend, request(noise(), temperature=0.0)) for _ in range(2)]
+        assert await asyncio.gather(*waiting) == [expected, expected]
         assert backend.ready
 
     play(load(process=EngineProcess()), scene)

@@ -300,6 +300,12 @@ def test_who_leaves_while_it_is_handed_in() -> None:
         assert host.aborted == [listener.id]
         ask(answers, listener)
         assert host.submitted == [listener.id], "it has left"
+        host.on_submit = lambda: None
+        for number in (2, 3):
+            other = ask(answers)
+            assert host.submitted[1:][number - 2 :] == [other.id], "what nobody waits for any more is not joined"
+            answers.leave(other)
+            assert len(host.aborted) == number
         assert not answers
 
     alone(scene)
