@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from saccade.errors import SettingsError
-from saccade.settings import Settings, flag, load, reference, variable
+from saccade.settings import Settings, flag, load, reference, variable, with_allocator
 
 
 @pytest.fixture
@@ -130,6 +131,17 @@ def test_settings_are_frozen_and_know_no_environment(monkeypatch: pytest.MonkeyP
     assert settings.port == 8000
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_how_torch_allocates_is_said_where_its_owner_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert with_allocator() == {**os.environ, names[0]: "expandable_segments:True"}
+    for name in names:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "backend:native")
+            assert with_allocator() == dict(os.environ)
 
 
 def test_every_setting_has_a_help_text() -> None:

@@ -294,6 +294,12 @@ def without_secrets() -> dict[str, str]:
     return kept | alone | {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 
 
+def with_allocator() -> dict[str, str]:
+    """The environment for a process with a model: torch maps a GPU's memory piece by piece, if nothing else is said."""
+    said = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ)
+    return dict(os.environ) if said else {**os.environ, "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+
+
 def flag(name: str) -> str:
     """The command-line flag of a field."""
     return "--" + name.replace("_", "-")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from saccade.engine.arena import Arena
 from saccade.engine.wire import Inlet, Outlet
+from saccade.settings import with_allocator
 
 PROGRAM = ("-m", "saccade.engine.process")
 """What the interpreter of the engine process runs."""
@@ -35,6 +36,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a library prints is for the log
                 pass_fds=files,
+                env=with_allocator(),
                 process_group=0,  # Ctrl-C is for the gateway, which lets requests end first
             )
         except BaseException:
