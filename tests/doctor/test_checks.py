@@ -289,7 +289,7 @@ def _commands_parse(found: Finding) -> None:
         (80, {}, "ok", None),
         (20, {}, "ok", None),
         (20, {"max_context": 100_000}, "warning", "saccade serve --max-context "),
-        (17.6, {}, "problem", "saccade serve --feature-cache-memory 67108864"),
+        (17.8, {}, "problem", "saccade serve --feature-cache-memory 67108864"),
         (12, {}, "problem", "saccade estimate Qwen/Qwen3-VL-2B-Instruct --gpu 10490MiB"),
     ],
 )
@@ -303,10 +303,10 @@ def test_memory_of_a_gpu(gb: float, settings: dict[str, Any], level: str, mend: 
 
 
 def test_what_the_command_proposes_about_memory_would_fit() -> None:
-    made = big(17.6)
+    made = big(17.8)
     words = shlex.split(serving.memory(made).mend or "")
     assert words[2::2] == ["--feature-cache-memory"]
-    again = big(17.6, feature_cache_memory=int(words[3]))
+    again = big(17.8, feature_cache_memory=int(words[3]))
     assert serving.memory(again).level == "ok"
     narrow = serving.memory(big(20, max_context=100_000))
     context = int(shlex.split(narrow.mend or "")[-1])
